@@ -1,0 +1,172 @@
+"""Writing an answer: one pass over the prompts, then one token a step with cached keys and values.
+
+Prompts of different lengths share a batch: rows are padded on the right, padding is a segment of its own that nobody
+sees, and each row counts its own positions. Shapes are rounded up, so that few programs are compiled.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from helptune.errors import ContextError
+from helptune.gemma.attention import empty_cache
+from helptune.gemma.config import GemmaConfig
+from helptune.gemma.model import Adapter, Base, forward, logits
+from helptune.gemma.tokenizer import EOS, PAD, Tokenizer
+from helptune.shapes import Array, Float, Int, PRNGKeyArray
+
+_LENGTH_STEP = 64
+_MIN_CPU_ROWS = 8  # XLA's bfloat16 matrix-vector product on CPUs is several times slower than one with eight rows
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen. Temperature 0 is greedy; `top_k` and `top_p` then do not matter.
+
+    `top_p` (nucleus sampling, arXiv:1904.09751) acts on what `top_k` left. None switches a filter off.
+    """
+
+    temperature: float = 0.0
+    top_k: int | None = 64
+    top_p: float | None = 0.95
+    max_new_tokens: int = 256
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0:
+            raise ValueError(f"temperature={self.temperature}: must be 0 (greedy) or more")
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(f"top_k={self.top_k}: must be at least 1")
+        if self.top_p is not None and not 0.0 < self.top_p <= 1.0:
+            raise ValueError(f"top_p={self.top_p}: must lie in (0, 1]")
+        if self.max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens={self.max_new_tokens}: must be at least 1")
+
+
+GREEDY = Sampling()
+
+
+@dataclass(frozen=True)
+class Completion:
+    """New tokens of one row, without the token that stopped it; `ended` is False where the length limit cut it off."""
+
+    tokens: tuple[int, ...]
+    ended: bool
+
+
+def stop_tokens(config: GemmaConfig) -> tuple[int, ...]:
+    return (EOS, config.turn_end)
+
+
+def generate(
+    base: Base, prompts: Sequence[Sequence[int]], sampling: Sampling = GREEDY, adapter: Adapter | None = None
+) -> list[Completion]:
+    """Continue each prompt until it stops itself or reaches the limit.
+
+    Raises ContextError when a prompt and its answer may not fit the context.
+    """
+    tokens: list[list[int]] = [[] for _ in prompts]
+    stops, ended = stop_tokens(base.config), [False] * len(prompts)
+    for step in stream(base, prompts, sampling, adapter):
+        for row, token in enumerate(step):
+            if token in stops:
+                ended[row] = True
+            elif token is not None:
+                tokens[row].append(token)
+    return [Completion(tuple(t), e) for t, e in zip(tokens, ended, strict=True)]
+
+
+def stream(
+    base: Base, prompts: Sequence[Sequence[int]], sampling: Sampling = GREEDY, adapter: Adapter | None = None
+) -> Iterator[list[int | None]]:
+    """Yield one token a row and step, None for rows that have stopped; ends when all rows have."""
+    config, longest = base.config, max(len(p) for p in prompts)
+    if min(len(p) for p in prompts) == 0:
+        raise ValueError("a prompt is empty: it needs at least <bos>")
+    if longest + sampling.max_new_tokens > config.context:
+        raise ContextError(
+            f"a prompt of {longest} tokens and {sampling.max_new_tokens} new ones exceed the context of "
+            f"{config.context}: shorten the prompt or lower max_new_tokens"
+        )
+    rows = _padded_rows(len(prompts), base)
+    length = _round_up(longest)
+    tokens, lengths = np.full((rows, length), PAD), np.ones(rows, int)
+    for row, prompt in enumerate(prompts):
+        tokens[row, : len(prompt)], lengths[row] = prompt, len(prompt)
+    cache = empty_cache(config, rows, _round_up(length + sampling.max_new_tokens), base.dtype)
+    key = jax.random.key(sampling.seed)
+    token, cache = _prefill(base, adapter, cache, jnp.asarray(tokens), jnp.asarray(lengths), key, sampling)
+    running, stops = np.arange(rows) < len(prompts), np.array(stop_tokens(config))
+    for step in range(sampling.max_new_tokens):
+        now = np.asarray(token)
+        yield [int(t) if run else None for t, run in zip(now[: len(prompts)], running, strict=False)]
+        running &= ~np.isin(now, stops)
+        if not running.any() or step + 1 == sampling.max_new_tokens:
+            return
+        token, cache = _decode(base, adapter, cache, token, jnp.asarray(lengths + step), key, sampling)
+
+
+def stream_text(
+    base: Base, tokenizer: Tokenizer, prompt: Sequence[int], sampling: Sampling = GREEDY, adapter: Adapter | None = None
+) -> Iterator[str]:
+    """Pieces of text as they become certain: bytes of an unfinished character wait for the rest of it."""
+    tokens: list[int] = []
+    shown = ""
+    for (token,) in stream(base, [prompt], sampling, adapter):
+        if token is None or token in stop_tokens(base.config):
+            break
+        tokens.append(token)
+        text = tokenizer.decode(tokens)
+        if not text.endswith("\ufffd"):
+            yield text[len(shown) :]
+            shown = text
+    rest = tokenizer.decode(tokens)[len(shown) :]
+    if rest:
+        yield rest
+
+
+def _round_up(length: int) -> int:
+    return -(-length // _LENGTH_STEP) * _LENGTH_STEP
+
+
+def _padded_rows(rows: int, base: Base) -> int:
+    slow_vectors = base.dtype == jnp.bfloat16 and jax.default_backend() == "cpu"
+    return max(rows, _MIN_CPU_ROWS) if slow_vectors else rows
+
+
+@partial(jax.jit, static_argnames="sampling", donate_argnames="cache")
+def _prefill(base, adapter, cache, tokens, lengths, key, sampling):
+    positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+    segments = (positions < lengths[:, None]).astype(jnp.int32)
+    hidden, cache = forward(base, tokens, positions, segments, adapter, cache)
+    last = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], axis=1)[:, 0]
+    return _choose(logits(base, last), key, lengths, sampling), cache
+
+
+@partial(jax.jit, static_argnames="sampling", donate_argnames="cache")
+def _decode(base, adapter, cache, token, positions, key, sampling):
+    ones = jnp.ones_like(token)[:, None]
+    hidden, cache = forward(base, token[:, None], positions[:, None], ones, adapter, cache)
+    return _choose(logits(base, hidden[:, 0]), key, positions + 1, sampling), cache
+
+
+def _choose(
+    scores: Float[Array, "B V"], key: PRNGKeyArray, positions: Int[Array, "B"], sampling: Sampling
+) -> Int[Array, "B"]:
+    """The next token of each row; its randomness depends on the seed, the row and the position only."""
+    if sampling.temperature == 0:
+        return jnp.argmax(scores, axis=-1)
+    kept, ids = jax.lax.top_k(scores, sampling.top_k or scores.shape[-1])
+    if sampling.top_p is not None:
+        probs = jax.nn.softmax(kept / sampling.temperature, axis=-1)
+        before = jnp.cumsum(probs, axis=-1) - probs
+        kept = jnp.where(before < sampling.top_p, kept, -jnp.inf)
+    row_keys = jax.vmap(lambda row, position: jax.random.fold_in(jax.random.fold_in(key, row), position))(
+        jnp.arange(scores.shape[0]), positions
+    )
+    choice = jax.vmap(jax.random.categorical)(row_keys, kept / sampling.temperature)
+    return jnp.take_along_axis(ids, choice[:, None], axis=-1)[:, 0]

@@ -1,0 +1,25 @@
+"""Fixtures that several stations share: the real model and tokenizer, loaded once."""
+
+import jax
+import pytest
+
+from helptune.gemma.checkpoints import load_base, load_embedded_tokenizer
+from helptune.gemma.config import tiny
+from helptune.gemma.model import init_base
+
+
+@pytest.fixture(scope="session")
+def real_base():
+    """Gemma 3 270M in float32."""
+    return load_base("float32")
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    return load_embedded_tokenizer()
+
+
+@pytest.fixture(scope="session", params=[1, 3], ids=["gemma1", "gemma3"])
+def tiny_base(request):
+    """A model of a few thousand random parameters with every feature of its generation."""
+    return init_base(tiny(request.param), jax.random.key(0))
