@@ -23,3 +23,7 @@ class AdapterError(HelptuneError):
 
 class RunError(HelptuneError):
     """A run directory cannot be used as asked: other configuration, damaged, or disk full."""
+
+
+class Interrupted(HelptuneError):
+    """The user asked to stop; a checkpoint was written and the same command goes on from it."""

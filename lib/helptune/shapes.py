@@ -5,9 +5,13 @@
     S  cached positions      N  query heads          R  LoRA rank
     P  positions in a chunk  K  key/value heads      H  head width
 
-A signature such as `Float[Array, "B T D"]` is checked at run time in the test suite (jaxtyping with beartype).
+They are read in signatures such as `Float[Array, "B T D"]` (jaxtyping). `AnyArray` is for what may still be a numpy
+array on the host, as batches and freshly read weights are.
 """
 
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-__all__ = ["Array", "Bool", "Float", "Int", "PRNGKeyArray"]
+AnyArray = Array | np.ndarray
+
+__all__ = ["AnyArray", "Array", "Bool", "Float", "Int", "PRNGKeyArray"]

@@ -60,9 +60,7 @@ def parameter_count(adapters: Adapters) -> int:
 
 
 @jax.custom_vjp
-def low_rank(
-    x: Float[Array, "B T I"], a: Float[Array, "I R"], b: Float[Array, "R O"]
-) -> Float[Array, "B T O"]:
+def low_rank(x: Float[Array, "B T I"], a: Float[Array, "I R"], b: Float[Array, "R O"]) -> Float[Array, "B T O"]:
     """(x A) B. The gradient is written by hand for its layouts: no operand is transposed before its product, and A's is
     made as (dz^T x)^T. On a CPU that keeps every product in bfloat16 and is several times faster than x^T dz.
     """

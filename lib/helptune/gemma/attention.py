@@ -1,7 +1,8 @@
 """Grouped-query attention, its masks, and the cache of keys and values.
 
 Grouped-query attention: Ainslie et al. 2023, arXiv:2305.13245. One rule makes every mask: a query sees a key of its
-own segment that is not later than itself and, in a local layer, less than `window` positions back. Segment 0 is padding.
+own segment that is not later than itself and, in a local layer, less than `window` positions back. Segment 0 is
+padding.
 """
 
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from helptune.gemma.config import GemmaConfig
-from helptune.shapes import Array, Float, Int
+from helptune.shapes import AnyArray, Array, Float, Int
 
 _MASKED = -1e30
 
@@ -33,10 +34,10 @@ def empty_cache(config: GemmaConfig, rows: int, slots: int, dtype: jnp.dtype) ->
 
 
 def distances(
-    q_positions: Int[Array, "B T"],
-    q_segments: Int[Array, "B T"],
-    k_positions: Int[Array, "B S"],
-    k_segments: Int[Array, "B S"],
+    q_positions: Int[AnyArray, "B T"],
+    q_segments: Int[AnyArray, "B T"],
+    k_positions: Int[AnyArray, "B S"],
+    k_segments: Int[AnyArray, "B S"],
 ) -> Int[Array, "B T S"]:
     """How many positions key s lies behind query t; negative where t must not see s at all."""
     back = q_positions[:, :, None] - k_positions[:, None, :]

@@ -7,18 +7,25 @@ system role: a system message is put in front of the first user message, as its 
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 from helptune.gemma.config import GemmaConfig
 from helptune.gemma.tokenizer import BOS, Tokenizer
 
-_TEMPLATE = "<bos>({turn_start}{role}\\n{content.strip()}{turn_end}\\n)*; user=user, assistant=model, system joins first user"
+_TEMPLATE = (
+    "<bos>({turn_start}{role}\\n{content.strip()}{turn_end}\\n)*; user=user, assistant=model, system joins first user"
+)
 TEMPLATE_HASH = hashlib.sha256(_TEMPLATE.encode()).hexdigest()[:16]
 """Stored with every run and adapter: training and serving under different templates is an error."""
 
 _ROLES = {"user": "user", "assistant": "model"}
 
-Message = Mapping[str, str]
+
+class Message(Protocol):
+    """A mapping or record with a "role" (system, user, assistant) and a "content"."""
+
+    def __getitem__(self, name: str, /) -> str: ...
 
 
 def render(
@@ -26,7 +33,7 @@ def render(
 ) -> tuple[list[int], list[bool]]:
     """(token ids, which of them the model itself should produce): assistant text and the <end_of_turn> that closes it.
 
-    With `reply`, the ids end where the model's answer begins. Raises ValueError for a role that is unknown or misplaced.
+    With `reply`, the ids end where the model's answer begins. Raises ValueError for an unknown or misplaced role.
     """
     ids, supervised = [BOS], [False]
 
@@ -37,7 +44,9 @@ def render(
     newline = tokenizer.encode("\n")
     for message in _fold_system(messages):
         if message["role"] not in _ROLES:
-            raise ValueError(f"role {message['role']!r}: a chat has user and assistant turns, and one system message first")
+            raise ValueError(
+                f"role {message['role']!r}: a chat has user and assistant turns, and one system message first"
+            )
         header, own = tokenizer.encode(_ROLES[message["role"]] + "\n"), message["role"] == "assistant"
         put([config.turn_start, *header], False)
         put([*tokenizer.encode(message["content"].strip()), config.turn_end], own)

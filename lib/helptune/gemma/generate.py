@@ -160,7 +160,8 @@ def _choose(
     """The next token of each row; its randomness depends on the seed, the row and the position only."""
     if sampling.temperature == 0:
         return jnp.argmax(scores, axis=-1)
-    kept, ids = jax.lax.top_k(scores, sampling.top_k or scores.shape[-1])
+    vocab = scores.shape[-1]
+    kept, ids = jax.lax.top_k(scores, min(sampling.top_k or vocab, vocab))
     if sampling.top_p is not None:
         probs = jax.nn.softmax(kept / sampling.temperature, axis=-1)
         before = jnp.cumsum(probs, axis=-1) - probs

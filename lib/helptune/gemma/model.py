@@ -4,6 +4,7 @@ The block leaves are stacked on a leading axis L and run by `jax.lax.scan`, so a
 one of 2. Gemma 1 and Gemma 3 share this path; what differs is in `GemmaConfig`.
 """
 
+from dataclasses import replace
 from typing import Any, Protocol
 
 import jax
@@ -14,7 +15,7 @@ from helptune.gemma.attention import KVCache, attend, distances
 from helptune.gemma.config import GemmaConfig
 from helptune.gemma.layers import geglu, rms_norm
 from helptune.gemma.rope import rope_tables, rotate
-from helptune.shapes import Array, Float, Int, PRNGKeyArray
+from helptune.shapes import AnyArray, Array, Float, Int, PRNGKeyArray
 
 SITES = ("q", "k", "v", "o", "gate", "up", "down")
 
@@ -23,9 +24,9 @@ SITES = ("q", "k", "v", "o", "gate", "up", "down")
 class Base:
     """The frozen model. `blocks` maps each name of `block_shapes` to one array with a leading axis L."""
 
-    embedding: Float[Array, "V D"]
-    blocks: dict[str, Array]
-    final_norm: Float[Array, "D"]
+    embedding: Float[AnyArray, "V D"]
+    blocks: dict[str, AnyArray]
+    final_norm: Float[AnyArray, "D"]
     config: GemmaConfig = struct.field(pytree_node=False)
 
     @property
@@ -55,7 +56,7 @@ def block_shapes(config: GemmaConfig) -> dict[str, tuple[int, ...]]:
     """Shape of every leaf of one block, without the leading L."""
     norms = ["pre_attention_norm", "pre_mlp_norm"]
     norms += ["post_attention_norm", "post_mlp_norm"] if config.post_norms else []
-    shapes: dict[str, tuple[int, ...]] = {**site_shapes(config), **{name: (config.width,) for name in norms}}
+    shapes: dict[str, tuple[int, ...]] = {**site_shapes(config), **dict.fromkeys(norms, (config.width,))}
     return shapes | ({"q_norm": (config.head_width,), "k_norm": (config.head_width,)} if config.qk_norm else {})
 
 
@@ -73,9 +74,9 @@ def init_base(config: GemmaConfig, key: PRNGKeyArray, dtype: Any = jnp.float32) 
 
 def forward(
     base: Base,
-    tokens: Int[Array, "B T"],
-    positions: Int[Array, "B T"],
-    segments: Int[Array, "B T"],
+    tokens: Int[AnyArray, "B T"],
+    positions: Int[AnyArray, "B T"],
+    segments: Int[AnyArray, "B T"],
     adapter: Adapter | None = None,
     cache: KVCache | None = None,
 ) -> tuple[Float[Array, "B T D"], KVCache | None]:
@@ -85,7 +86,8 @@ def forward(
     """
     config = base.config
     if cache is not None:
-        cache = cache.replace(
+        cache = replace(
+            cache,
             positions=jax.lax.dynamic_update_slice(cache.positions, positions, (0, cache.used)),
             segments=jax.lax.dynamic_update_slice(cache.segments, segments, (0, cache.used)),
         )
@@ -113,7 +115,7 @@ def forward(
         q = rotate(heads("q", h, config.heads), rope)
         k = rotate(heads("k", h, config.kv_heads), rope)
         v = heads("v", h, config.kv_heads)
-        if kv is not None:
+        if kv is not None and cache is not None:
             start = (index, 0, cache.used, 0, 0)
             kv = tuple(jax.lax.dynamic_update_slice(old, new[None], start) for old, new in zip(kv, (k, v), strict=True))
             k, v = (jax.lax.dynamic_index_in_dim(all_layers, index, keepdims=False) for all_layers in kv)
@@ -134,14 +136,14 @@ def forward(
     )
     kv = None if cache is None else (cache.k, cache.v)
     (x, kv), _ = jax.lax.scan(block, (x, kv), layers)
-    if cache is not None:
-        cache = cache.replace(k=kv[0], v=kv[1], used=cache.used + tokens.shape[1])
+    if cache is not None and kv is not None:
+        cache = replace(cache, k=kv[0], v=kv[1], used=cache.used + tokens.shape[1])
     return rms_norm(x, base.final_norm), cache
 
 
-def embed(base: Base, tokens: Int[Array, "B T"]) -> Float[Array, "B T D"]:
+def embed(base: Base, tokens: Int[AnyArray, "B T"]) -> Float[Array, "B T D"]:
     """Rows of the embedding times sqrt(D), the factor rounded to the model's dtype as in the reference."""
-    return base.embedding[tokens] * jnp.sqrt(jnp.float32(base.config.width)).astype(base.dtype)
+    return jnp.asarray(base.embedding)[tokens] * jnp.sqrt(jnp.float32(base.config.width)).astype(base.dtype)
 
 
 def logits(base: Base, hidden: Float[Array, "*batch D"]) -> Float[Array, "*batch V"]:

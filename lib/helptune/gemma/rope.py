@@ -5,10 +5,10 @@ Su et al. 2021, arXiv:2104.09864, in the half-rotation layout of Gemma: feature 
 
 import jax.numpy as jnp
 
-from helptune.shapes import Array, Float, Int
+from helptune.shapes import AnyArray, Array, Float, Int
 
 
-def rope_tables(positions: Int[Array, "B T"], head_width: int, base: float) -> Float[Array, "2 B T h"]:
+def rope_tables(positions: Int[AnyArray, "B T"], head_width: int, base: float) -> Float[Array, "2 B T h"]:
     """Sine and cosine of position / base**(2 i / H) for i < H/2, in float32."""
     exponent = jnp.arange(head_width // 2, dtype=jnp.float32) * (2.0 / head_width)
     angles = positions[..., None].astype(jnp.float32) / base**exponent

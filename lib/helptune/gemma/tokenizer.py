@@ -1,7 +1,7 @@
 """Text to token ids and back: Gemma's SentencePiece model, from a `tokenizer.model` file or from inside a GGUF file.
 
-Kudo and Richardson 2018, arXiv:1808.06226. Control tokens (`<bos>`, `<start_of_turn>`, ...) stay typed as control, which
-SentencePiece never matches in text: they enter only by id, so no user text can forge a turn.
+Kudo and Richardson 2018, arXiv:1808.06226. Control tokens (`<bos>`, `<start_of_turn>`, ...) stay typed as control,
+which SentencePiece never matches in text: they enter only by id, so no user text can forge a turn.
 """
 
 from collections.abc import Sequence
@@ -40,17 +40,19 @@ class Tokenizer:
 
 def load_tokenizer(path: Path | str) -> Tokenizer:
     """Read a `tokenizer.model`. Raises WeightsError when it is missing or not a SentencePiece model."""
+    processor = sentencepiece.SentencePieceProcessor()
     try:
-        return Tokenizer(sentencepiece.SentencePieceProcessor(model_proto=Path(path).read_bytes()))
+        processor.LoadFromSerializedProto(Path(path).read_bytes())  # the constructor would take an empty file silently
     except (OSError, RuntimeError) as error:
         raise WeightsError(f"{path}: not a readable SentencePiece tokenizer.model ({error})") from error
+    return Tokenizer(processor)
 
 
 def model_proto(pieces: Sequence[str], scores: Sequence[float], types: Sequence[int]) -> bytes:
     """A `tokenizer.model` from the vocabulary that a GGUF file carries in its metadata.
 
-    Repairs: user-defined pieces are stored there with literal spaces, SentencePiece writes them as U+2581; the turn tokens
-    are made control tokens whatever the file says, and `<unk>` is typed as unknown.
+    Repairs: user-defined pieces are stored there with literal spaces, SentencePiece writes them as U+2581; the turn
+    tokens are made control tokens whatever the file says, and `<unk>` is typed as unknown.
     """
     from sentencepiece import sentencepiece_model_pb2
 

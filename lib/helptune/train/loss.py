@@ -2,9 +2,9 @@
 
 Only supervised positions are projected (a prompt or padding token costs nothing), in chunks of P positions. Within a
 chunk the vocabulary is visited in blocks with a running maximum and sum, the online softmax of Milakov and Gimelshein
-2018 (arXiv:1805.02867). Because the head is frozen and the loss is a scalar sum, the gradient with respect to the hidden states is
-softmax(h E^T) E - E[target]: the same running sums give it in the same visit, as FlashAttention does for its output
-(Dao et al. 2022, arXiv:2205.14135).
+2018 (arXiv:1805.02867). Because the head is frozen and the loss is a scalar sum, the gradient with respect to the
+hidden states is softmax(h E^T) E - E[target]: the same running sums give it in the same visit, as FlashAttention does
+for its output (Dao et al. 2022, arXiv:2205.14135).
 """
 
 from functools import partial

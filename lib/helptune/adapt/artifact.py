@@ -1,0 +1,101 @@
+"""An adapter on disk: the matrices as safetensors, and a small JSON that says what they belong to."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from helptune.adapt.lora import Adapters, LoraConfig
+from helptune.errors import AdapterError
+from helptune.gemma.chat import TEMPLATE_HASH
+from helptune.gemma.config import GemmaConfig
+from helptune.gemma.model import site_shapes
+
+WEIGHTS, CARD = "adapter.safetensors", "adapter.json"
+
+
+@dataclass(frozen=True)
+class AdapterCard:
+    """What an adapter was trained on: `base` names the model, `base_sha256` its exact weights."""
+
+    base: str
+    base_sha256: str
+    lora: LoraConfig
+    template_hash: str = TEMPLATE_HASH
+    step: int = 0
+    eval_loss: float | None = None
+
+
+def save_adapter(folder: Path, adapters: Adapters, card: AdapterCard) -> None:
+    """Write both files, each put in place only when complete."""
+    folder.mkdir(parents=True, exist_ok=True)
+    flat = {f"{site}.{name}": np.asarray(leaf) for site, pair in adapters.items() for name, leaf in pair.items()}
+    _replace(folder / WEIGHTS, lambda part: safetensors.numpy.save_file(flat, part))
+    _replace(folder / CARD, lambda part: part.write_text(json.dumps(asdict(card), indent=2) + "\n"))
+
+
+def load_adapter(folder: Path | str, model: GemmaConfig, base_sha256: str) -> tuple[Adapters, AdapterCard]:
+    """The adapter in `folder`, checked against the base it will be used with.
+
+    Raises AdapterError for a missing or damaged file, an adapter of another model, other weights or another chat
+    template, and for matrices whose shapes are not those of the rank the card states.
+    """
+    card = _read_card(Path(folder) / CARD)
+    for what, found, needed in (
+        ("base model", card.base, model.name),
+        ("base weights (sha256)", card.base_sha256, base_sha256),
+        ("chat template", card.template_hash, TEMPLATE_HASH),
+    ):
+        if found != needed:
+            raise AdapterError(f"{folder}: this adapter was trained for {what} {found}, here it is {needed}")
+    path, shapes = Path(folder) / WEIGHTS, site_shapes(model)
+    try:
+        flat = safetensors.numpy.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise AdapterError(f"{path}: missing or damaged ({error})") from error
+    rank = card.lora.rank
+    adapters: Adapters = {}
+    expected = {
+        f"{site}.{name}": shape
+        for site in card.lora.sites
+        for name, shape in (
+            ("a", (model.layers, shapes[site][0], rank)),
+            ("b", (model.layers, rank, shapes[site][1])),
+        )
+    }
+    if set(flat) != set(expected):
+        odd = sorted(set(flat) ^ set(expected))
+        raise AdapterError(f"{path}: tensors {', '.join(odd[:4])} are missing or not listed in {CARD}")
+    for name, shape in expected.items():
+        if flat[name].shape != shape:
+            raise AdapterError(
+                f"{path}: {name} has shape {flat[name].shape}, rank {rank} on {model.name} needs {shape}"
+            )
+        site, part = name.split(".")
+        adapters.setdefault(site, {})[part] = jnp.asarray(flat[name], jnp.float32)
+    return adapters, card
+
+
+def _read_card(path: Path) -> AdapterCard:
+    try:
+        fields = json.loads(path.read_text())
+        lora = fields.pop("lora")
+        return AdapterCard(lora=LoraConfig(**{**lora, "sites": tuple(lora["sites"])}), **fields)
+    except FileNotFoundError as error:
+        raise AdapterError(f"{path.parent}: not an adapter folder, {path.name} is missing") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise AdapterError(f"{path}: not a valid adapter card ({error})") from error
+
+
+def _replace(path: Path, write) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""What the model learns from: conversations, checked, turned into tokens, packed into batches."""

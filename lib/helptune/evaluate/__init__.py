@@ -1,0 +1,1 @@
+"""Did it help? Losses, answers and what they show."""

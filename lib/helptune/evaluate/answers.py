@@ -1,0 +1,117 @@
+"""Answers of a model to held-out prompts, under the same limits for everyone, kept as JSON lines.
+
+A base model that never saw the chat format is judged unfairly by it, so it also answers a few-shot transcript in plain
+text: four solved examples, then the prompt.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from helptune.data.conversation import Conversation, Message
+from helptune.gemma.chat import render
+from helptune.gemma.generate import Sampling, stop_tokens, stream
+from helptune.gemma.model import Adapter, Base
+from helptune.gemma.tokenizer import BOS, Tokenizer
+
+_ROWS = 24
+_SPEAKER = {"user": "User", "assistant": "Assistant", "system": "System"}
+_NEXT_TURN = "\nUser:"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`ended`: the model stopped by itself before the limit of new tokens."""
+
+    id: str
+    text: str
+    ended: bool
+    tokens: int
+
+
+def answer_all(
+    base: Base,
+    tokenizer: Tokenizer,
+    conversations: Sequence[Conversation],
+    path: Path,
+    *,
+    adapter: Adapter | None = None,
+    examples: Sequence[Conversation] = (),
+    max_new_tokens: int = 160,
+) -> list[Answer]:
+    """Greedy answers to the last user turn of each conversation; `examples` switches to the few-shot transcript.
+
+    Answers already in `path` are not made again, so an interrupted evaluation goes on where it was.
+    """
+    done = {answer.id: answer for answer in read_answers(path)}
+    prompts = {
+        c.id: transcript_prompt(c, examples, tokenizer) if examples else chat_prompt(c, base, tokenizer)
+        for c in conversations
+        if c.id not in done
+    }
+    waiting = sorted(prompts, key=lambda i: len(prompts[i]))
+    sampling, marker = Sampling(max_new_tokens=max_new_tokens), _NEXT_TURN if examples else None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for start in tqdm(range(0, len(waiting), _ROWS), desc=f"answers: {path.stem}", unit="batch"):
+        ids = waiting[start : start + _ROWS]
+        texts = _complete(base, tokenizer, [prompts[i] for i in ids], sampling, adapter, marker)
+        answers = [Answer(i, *result) for i, result in zip(ids, texts, strict=True)]
+        with path.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(asdict(a), ensure_ascii=False) + "\n" for a in answers)
+        done |= {a.id: a for a in answers}
+    return [done[c.id] for c in conversations]
+
+
+def read_answers(path: Path) -> list[Answer]:
+    """Answers of a file written by `answer_all`; a last line cut short by a kill is ignored."""
+    answers = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            answers.append(Answer(**json.loads(line)))
+        except (ValueError, TypeError):
+            break
+    return answers
+
+
+def chat_prompt(conversation: Conversation, base: Base, tokenizer: Tokenizer) -> list[int]:
+    return render(conversation.prompt, tokenizer, base.config, reply=True)[0]
+
+
+def transcript_prompt(conversation: Conversation, examples: Sequence[Conversation], tokenizer: Tokenizer) -> list[int]:
+    """<bos>User: ...\\nAssistant: ... of the examples, then of the conversation, up to where the answer begins."""
+    solved = "".join(_transcript(example.messages) + "\n" for example in examples)
+    return [BOS, *tokenizer.encode(f"{solved}{_transcript(conversation.prompt)}Assistant:")]
+
+
+def _transcript(messages: Sequence[Message]) -> str:
+    return "".join(f"{_SPEAKER[m.role]}: {m.content}\n" for m in messages)
+
+
+def _complete(
+    base: Base,
+    tokenizer: Tokenizer,
+    prompts: list[list[int]],
+    sampling: Sampling,
+    adapter: Adapter | None,
+    marker: str | None,
+) -> list[tuple[str, bool, int]]:
+    """(text, ended, new tokens) of each prompt; `marker` in the text ends a row like a stop token."""
+    tokens: list[list[int]] = [[] for _ in prompts]
+    ended, stops = [False] * len(prompts), stop_tokens(base.config)
+    for step in stream(base, prompts, sampling, adapter):
+        for row, token in enumerate(step):
+            if token is None or ended[row]:
+                continue
+            if token in stops:
+                ended[row] = True
+                continue
+            tokens[row].append(token)
+            ended[row] = marker is not None and marker in tokenizer.decode(tokens[row][-8:])
+        if all(ended):
+            break
+    texts = [tokenizer.decode(t) for t in tokens]
+    texts = [text.split(marker)[0] if marker else text for text in texts]
+    return [(text.strip(), end, len(t)) for text, end, t in zip(texts, ended, tokens, strict=True)]

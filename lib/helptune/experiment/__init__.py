@@ -1,0 +1,1 @@
+"""A whole run, from configuration to report, as one directory."""

@@ -1,0 +1,76 @@
+"""What a run is: everything that decides its result, as JSON that can be read back and run again."""
+
+import json
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from helptune.adapt.lora import LoraConfig
+from helptune.errors import RunError
+from helptune.train.fit import TrainConfig
+
+DTYPES = ("bfloat16", "float32")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """`train_file` and `heldout_file` are JSON lines of conversations; empty means the embedded curated set."""
+
+    dtype: str = "bfloat16"
+    train_file: str = ""
+    heldout_file: str = ""
+    max_new_tokens: int = 160
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype {self.dtype!r} is not one of {', '.join(DTYPES)}")
+
+
+def to_json(config: RunConfig) -> str:
+    return json.dumps(asdict(config), indent=2) + "\n"
+
+
+def read_config(path: Path) -> RunConfig:
+    """Raises RunError naming the file and the field that is unknown or invalid."""
+    try:
+        return _build(RunConfig, json.loads(path.read_text()), "")
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(f"{path}: not a valid configuration: {error}") from error
+
+
+def differences(old: RunConfig, new: RunConfig) -> list[str]:
+    """`field: old -> new` for every field that differs."""
+    a, b = _flatten(asdict(old)), _flatten(asdict(new))
+    return [f"{name}: {a[name]!r} -> {b[name]!r}" for name in a if a[name] != b[name]]
+
+
+def _build(kind: Any, values: Any, where: str) -> Any:
+    if not isinstance(values, dict):
+        raise ValueError(f"{where or 'the file'} must be an object, found {values!r}")
+    known, hints, built = {f.name for f in fields(kind)}, get_type_hints(kind), {}
+    for name, value in values.items():
+        if name not in known:
+            raise ValueError(f"{where}{name} is not one of {', '.join(sorted(known))}")
+        if is_dataclass(hints[name]):
+            built[name] = _build(hints[name], value, f"{where}{name}.")
+        elif isinstance(value, list):
+            built[name] = tuple(value)
+        else:
+            built[name] = _checked(value, hints[name], f"{where}{name}")
+    return kind(**built)
+
+
+def _checked(value: Any, kind: Any, where: str) -> Any:
+    number = kind is float and isinstance(value, int) and not isinstance(value, bool)
+    if not (number or type(value) is kind):
+        raise ValueError(f"{where} must be of type {kind.__name__}, found {value!r}")
+    return value
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat

@@ -1,0 +1,161 @@
+"""The main job, start to finish: measure the base, train, measure again, write the report.
+
+Every stage leaves its result in the run's directory and is skipped when the result is there, so the same command
+continues after any interruption.
+"""
+
+import json
+import resource
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from helptune.adapt.artifact import WEIGHTS
+from helptune.adapt.lora import Adapters, LoraConfig, attach, init_adapters, parameter_count
+from helptune.data.conversation import Conversation, load_curated, read_conversations
+from helptune.data.packing import tokenize
+from helptune.errors import DataError
+from helptune.evaluate.answers import answer_all
+from helptune.experiment.config import RunConfig
+from helptune.experiment.report import write_report
+from helptune.experiment.runs import open_run
+from helptune.gemma.checkpoints import embedded_sha256, load_base, load_embedded_tokenizer
+from helptune.gemma.model import Base
+from helptune.gemma.tokenizer import Tokenizer
+from helptune.train.fit import TrainConfig, eval_batches, fit
+from helptune.train.step import eval_step
+
+HELD_BACK = 10
+"""Every tenth training conversation is held back to watch the training; the held-out set is not looked at meanwhile."""
+
+FEW_SHOT_IDS = ("explain-easy-03", "howto-easy-02", "rewrite-easy-01", "honest-easy-03")
+
+
+def finetune(config: RunConfig, run: Path) -> dict[str, Any]:
+    """Run or continue a whole experiment in the directory `run`; returns what is in its `eval/summary.json`.
+
+    Raises RunError, DataError, ContextError or WeightsError before any work is lost, Interrupted after Ctrl-C.
+    """
+    train_set, heldout = read_data(config)
+    open_run(run, config)
+    tokenizer, base = load_embedded_tokenizer(), load_base(config.dtype)
+    examples = tokenize(train_set, tokenizer, base.config, config.train.seq_len)
+    tokenize(
+        heldout, tokenizer, base.config, config.train.seq_len
+    )  # a record that does not fit is found before training
+    train = [e for i, e in enumerate(examples) if i % HELD_BACK != HELD_BACK - 1]
+    dev = [e for i, e in enumerate(examples) if i % HELD_BACK == HELD_BACK - 1]
+
+    stages = _Stages(run / "eval" / "stages.json")
+    untrained = init_adapters(config.lora, base.config, jax.random.key(config.train.seed))
+    loss = {"base": stages.run("base_loss", lambda: heldout_loss(base, tokenizer, untrained, config, heldout))}
+    answers, limit = run / "eval", config.max_new_tokens
+    stages.run(
+        "base_answers", lambda: len(answer_all(base, tokenizer, heldout, answers / "base.jsonl", max_new_tokens=limit))
+    )
+    few = few_shot_examples(train_set)
+    stages.run(
+        "few_shot_answers",
+        lambda: len(
+            answer_all(base, tokenizer, heldout, answers / "few_shot.jsonl", examples=few, max_new_tokens=limit)
+        ),
+    )
+
+    started = time.perf_counter()
+    result = fit(base, train, dev, config.lora, config.train, run, embedded_sha256())
+    stages.add_seconds("train", time.perf_counter() - started)
+
+    loss["tuned"] = stages.run("tuned_loss", lambda: heldout_loss(base, tokenizer, result.adapters, config, heldout))
+    tuned = attach(result.adapters, config.lora)
+    stages.run(
+        "tuned_answers",
+        lambda: len(answer_all(base, tokenizer, heldout, answers / "tuned.jsonl", adapter=tuned, max_new_tokens=limit)),
+    )
+    summary = {
+        "heldout_loss": loss,
+        "conversations": {"train": len(train), "held_back": len(dev), "held_out": len(heldout)},
+        "training": {k: v for k, v in vars(result).items() if k != "adapters"},
+        "parameters": {"base": base.config.parameters, "trainable": parameter_count(result.adapters)},
+        "adapter_bytes": (run / "adapter" / WEIGHTS).stat().st_size,
+        "seconds": stages.seconds,
+        "peak_rss_gib": peak_rss_gib(),
+    }
+    (run / "eval" / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_report(run, heldout)
+    return summary
+
+
+def read_data(config: RunConfig) -> tuple[list[Conversation], list[Conversation]]:
+    """(training, held-out) conversations of a configuration. Raises DataError for a malformed or too small file."""
+    train = list(read_conversations(config.train_file)) if config.train_file else load_curated("train")
+    heldout = list(read_conversations(config.heldout_file)) if config.heldout_file else load_curated("heldout")
+    if len(train) < HELD_BACK or not heldout:
+        raise DataError(
+            f"{config.train_file or 'curated'}: {len(train)} training and {len(heldout)} held-out conversations; "
+            f"at least {HELD_BACK} and 1 are needed"
+        )
+    return train, heldout
+
+
+def few_shot_examples(train: Sequence[Conversation]) -> list[Conversation]:
+    """Four solved examples of different kinds for the base model; the first four of other data sets."""
+    chosen = [c for c in train if c.id in FEW_SHOT_IDS]
+    return chosen if len(chosen) == len(FEW_SHOT_IDS) else list(train[:4])
+
+
+def heldout_loss(
+    base: Base, tokenizer: Tokenizer, adapters: Adapters, config: RunConfig, heldout: Sequence[Conversation]
+) -> dict[str, Any]:
+    """Nats per response token over the held-out set, overall and by category."""
+    totals = {}
+    for category in dict.fromkeys(c.category for c in heldout):
+        members = [c for c in heldout if c.category == category]
+        totals[category or "all"] = _nll(base, tokenizer, adapters, config.lora, config.train, members)
+    nll, weight = (sum(t[i] for t in totals.values()) for i in (0, 1))
+    return {"overall": nll / weight, "by_category": {name: n / w for name, (n, w) in totals.items()}}
+
+
+def peak_rss_gib() -> float:
+    """Largest memory this process has held, in GiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def _nll(
+    base: Base,
+    tokenizer: Tokenizer,
+    adapters: Adapters,
+    lora: LoraConfig,
+    train: TrainConfig,
+    members: list[Conversation],
+) -> tuple[float, float]:
+    examples = tokenize(members, tokenizer, base.config, train.seq_len)
+    sums = [eval_step(base, adapters, batch, lora=lora) for batch in eval_batches(examples, train)]
+    nll, weight = (float(jnp.sum(jnp.stack(part))) for part in zip(*sums, strict=True))
+    return nll, weight
+
+
+class _Stages:
+    """Results and durations of finished stages, in one JSON file, so that a continued run repeats none of them."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stored = json.loads(path.read_text()) if path.exists() else {}
+        self.results, self.seconds = stored.get("results", {}), stored.get("seconds", {})
+
+    def run(self, name: str, work: Any) -> Any:
+        if name not in self.results:
+            started = time.perf_counter()
+            self.results[name] = work()
+            self.add_seconds(name, time.perf_counter() - started)
+        return self.results[name]
+
+    def add_seconds(self, name: str, seconds: float) -> None:
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+        part = self.path.with_suffix(".part")
+        part.write_text(json.dumps({"results": self.results, "seconds": self.seconds}, indent=2) + "\n")
+        part.replace(self.path)

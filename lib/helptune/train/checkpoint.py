@@ -1,0 +1,90 @@
+"""Checkpoints that survive being killed at any moment: Orbax writes aside and renames when a step is complete."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from helptune.errors import RunError
+from helptune.train.step import TrainState
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the loop knows beside the TrainState: the best held-back loss so far and how long ago it was reached."""
+
+    best_loss: float = float("inf")
+    best_step: int = 0
+    evaluations_since_best: int = 0
+
+
+class Checkpoints:
+    """The `checkpoints/` folder of a run: the newest two steps."""
+
+    def __init__(self, folder: Path):
+        import orbax.checkpoint as ocp
+
+        self.folder = folder.absolute()
+        self._args: Any = ocp.args
+        try:
+            self._manager = ocp.CheckpointManager(
+                self.folder,
+                options=ocp.CheckpointManagerOptions(
+                    preservation_policy=ocp.checkpoint_managers.LatestN(2), enable_async_checkpointing=False
+                ),
+                item_names=("state", "progress"),
+            )
+        except OSError as error:
+            raise RunError(f"{folder}: cannot be used for checkpoints ({error})") from error
+
+    @property
+    def latest_step(self) -> int | None:
+        return self._manager.latest_step()
+
+    def save(self, state: TrainState, progress: Progress) -> None:
+        """Raises RunError when the disk is full or the folder unwritable; earlier checkpoints stay as they were."""
+        step, last = int(state.step), self.latest_step
+        if step == last:
+            return
+        try:
+            self._manager.save(
+                step,
+                args=self._args.Composite(
+                    state=self._args.StandardSave(state), progress=self._args.JsonSave(vars(progress))
+                ),
+            )
+            self._manager.wait_until_finished()
+        except Exception as error:  # tensorstore reports a full disk as ValueError, Orbax as OSError
+            kept = f"the checkpoint of step {last} is intact" if last is not None else "there is no earlier checkpoint"
+            raise RunError(
+                f"{self.folder}: cannot write the checkpoint of step {step} ({_first_line(error)}); {kept}. "
+                "Make room on the disk and run the same command again to go on from there"
+            ) from error
+
+    def restore(self, like: TrainState) -> tuple[TrainState, Progress]:
+        """The newest checkpoint, shaped `like` the given state. Raises RunError when it cannot be read."""
+        step = self.latest_step
+        try:
+            restored = self._manager.restore(
+                step,
+                args=self._args.Composite(
+                    state=self._args.StandardRestore(jax.tree.map(_abstract, like)), progress=self._args.JsonRestore()
+                ),
+            )
+        except Exception as error:
+            raise RunError(
+                f"{self.folder}/{step}: cannot be read ({_first_line(error)}); delete that folder to use an earlier one"
+            ) from error
+        return restored.state, Progress(**restored.progress)
+
+    def close(self) -> None:
+        self._manager.close()
+
+
+def _abstract(leaf):
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,181 @@
+"""The training loop, top to bottom: plan, resume, step, evaluate, save, stop.
+
+Ctrl-C or SIGTERM ends it after the current step with a checkpoint; kill -9 costs the steps since the last one. Running
+the same command again goes on from there with the same bits as a run that was never stopped.
+"""
+
+import contextlib
+import json
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from helptune.adapt.artifact import AdapterCard, load_adapter, save_adapter
+from helptune.adapt.lora import Adapters, LoraConfig, init_adapters
+from helptune.data.packing import Batch, Example, collate, pack, plan_batches
+from helptune.errors import DataError, Interrupted
+from helptune.gemma.model import Base
+from helptune.train.checkpoint import Checkpoints, Progress
+from helptune.train.optimizer import OptimizerConfig, learning_rate, make_optimizer
+from helptune.train.step import TrainState, eval_step, init_state, train_step
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """An optimizer step sees `batch_rows` rows of `seq_len` tokens, computed in `accumulate` equal parts.
+
+    Every `eval_every` steps the held-back loss is measured and a checkpoint written; after `patience` measurements
+    without improvement training stops. The best adapter, not the last, is kept.
+    """
+
+    seq_len: int = 256
+    batch_rows: int = 4
+    accumulate: int = 1
+    epochs: int = 3
+    eval_every: int = 15
+    patience: int = 3
+    seed: int = 0
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+
+    def __post_init__(self) -> None:
+        if self.batch_rows % self.accumulate:
+            raise ValueError(
+                f"batch_rows={self.batch_rows} cannot be split into accumulate={self.accumulate} equal parts"
+            )
+        if min(self.seq_len, self.batch_rows, self.accumulate, self.epochs, self.eval_every, self.patience) < 1:
+            raise ValueError("seq_len, batch_rows, accumulate, epochs, eval_every and patience must be at least 1")
+
+
+@dataclass(frozen=True)
+class FitResult:
+    adapters: Adapters
+    best_loss: float
+    best_step: int
+    steps: int
+    stopped_early: bool
+
+
+def evaluate_loss(base: Base, adapters: Adapters, lora: LoraConfig, batches: Sequence[Batch]) -> float:
+    """Nats per supervised token over all batches: one sum, one division."""
+    totals = [eval_step(base, adapters, batch, lora=lora) for batch in batches]
+    return float(sum(nll for nll, _ in totals) / sum(weight for _, weight in totals))
+
+
+def eval_batches(examples: Sequence[Example], config: TrainConfig) -> list[Batch]:
+    rows, size = pack([len(e) for e in examples], config.seq_len), config.batch_rows // config.accumulate
+    return [collate(examples, rows[i : i + size], config.seq_len, size) for i in range(0, len(rows), size)]
+
+
+def fit(
+    base: Base,
+    train: Sequence[Example],
+    dev: Sequence[Example],
+    lora: LoraConfig,
+    config: TrainConfig,
+    run: Path,
+    base_sha256: str,
+) -> FitResult:
+    """Train adapters on `train`, watching `dev`; the run folder gets `metrics.jsonl`, `checkpoints/` and `adapter/`.
+
+    Raises Interrupted after Ctrl-C, RunError when a checkpoint cannot be written or read, DataError without examples.
+    """
+    if not train or not dev:
+        raise DataError(f"{len(train)} training and {len(dev)} held-back conversations: both are needed")
+    plan = plan_batches([len(e) for e in train], config.seq_len, config.batch_rows, config.epochs, config.seed)
+    optimizer, schedule = make_optimizer(config.optimizer, len(plan)), learning_rate(config.optimizer, len(plan))
+    init_key, dropout_key = jax.random.split(jax.random.key(config.seed))
+    state, progress = init_state(init_adapters(lora, base.config, init_key), optimizer), Progress()
+    held_back, card = eval_batches(dev, config), AdapterCard(base.config.name, base_sha256, lora)
+    checkpoints = Checkpoints(run / "checkpoints")
+    metrics = run / "metrics.jsonl"
+
+    def measure(state: TrainState, progress: Progress) -> Progress:
+        """Held-back loss of this step: log it, keep the adapter if it is the best so far, write a checkpoint."""
+        loss, step = evaluate_loss(base, state.adapters, lora, held_back), int(state.step)
+        log(metrics, {"step": step, "eval_loss": loss})
+        if loss < progress.best_loss:
+            save_adapter(run / "adapter", state.adapters, replace(card, step=step, eval_loss=loss))
+            progress = Progress(loss, step, 0)
+        else:
+            progress = replace(progress, evaluations_since_best=progress.evaluations_since_best + 1)
+        checkpoints.save(state, progress)
+        return progress
+
+    if checkpoints.latest_step is not None:
+        state, progress = checkpoints.restore(state)
+    truncate(metrics, int(state.step))
+    with contextlib.closing(checkpoints), _stop_requests() as stop_requested, tqdm(total=len(plan), unit="step") as bar:
+        bar.update(int(state.step))
+        if int(state.step) == 0:
+            progress = measure(state, progress)
+        while (step := int(state.step)) < len(plan) and progress.evaluations_since_best < config.patience:
+            started = time.perf_counter()
+            batch = collate(train, plan[step], config.seq_len, config.batch_rows)
+            micro = jax.tree.map(lambda a: a.reshape(config.accumulate, -1, *a.shape[1:]), batch)
+            state, result = train_step(base, state, micro, dropout_key, lora=lora, optimizer=optimizer)
+            record = {
+                "step": step + 1,
+                "loss": float(result.loss),
+                "grad_norm": float(result.grad_norm),
+                "learning_rate": float(schedule(step)),
+                "tokens": int(np.count_nonzero(batch.segments)),
+                "supervised": int(result.supervised),
+            }
+            record["seconds"] = time.perf_counter() - started
+            log(metrics, record)
+            if (step + 1) % config.eval_every == 0 or step + 1 == len(plan):
+                progress = measure(state, progress)
+            bar.update(1)
+            speed = record["tokens"] / record["seconds"]
+            bar.set_postfix_str(f"loss {record['loss']:.3f}, held back {progress.best_loss:.3f}, {speed:.0f} tokens/s")
+            if stop_requested.is_set():
+                checkpoints.save(state, progress)
+                raise Interrupted(f"stopped after step {step + 1} of {len(plan)}; run the same command again to go on")
+    best, _ = load_adapter(run / "adapter", base.config, base_sha256)
+    steps = int(state.step)
+    return FitResult(best, progress.best_loss, progress.best_step, steps, stopped_early=steps < len(plan))
+
+
+def log(path: Path, record: dict) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def truncate(path: Path, last_step: int) -> None:
+    """Forget what was logged after the step a run resumes from, and a line cut short by a kill."""
+    if path.exists():
+        kept = [line for line in path.read_text().splitlines() if _step(line) <= last_step]
+        path.write_text("".join(line + "\n" for line in kept))
+
+
+def _step(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
+
+
+@contextlib.contextmanager
+def _stop_requests() -> Iterator[threading.Event]:
+    """Within the block, Ctrl-C and SIGTERM set the event instead of ending the process; a second Ctrl-C ends it."""
+    asked, old = threading.Event(), {}
+
+    def ask(number, frame):
+        if asked.is_set():
+            signal.default_int_handler(number, frame)
+        asked.set()
+
+    if threading.current_thread() is threading.main_thread():
+        old = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

@@ -1,0 +1,111 @@
+"""Parity: our forward pass on the real weights against the reference implementation of Gemma's authors, in float32.
+
+A loss that looks right proves little (`test_gemma_mistakes.py`); equality with the reference, layer by layer, proves much.
+The text is longer than the sliding window, so that local layers really forget something.
+"""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+from gemma_golden import DEPTHS, GOLDEN_TOLERANCE, first_layers, hidden_states, relative_difference
+
+import helptune.data.curated
+from helptune.gemma.layers import rms_norm
+from helptune.gemma.model import logits
+from helptune.gemma.tokenizer import BOS
+
+pytestmark = pytest.mark.real
+
+TOKENS = 640
+LOGITS_TOLERANCE = 5e-4  # of logits that reach 47; 1.2e-4 measured
+
+
+@pytest.fixture(scope="module")
+def ids(tokenizer):
+    """The first conversations of each curated file, joined and cut."""
+    folder = Path(helptune.data.curated.__path__[0]) / "train"
+    lines = [line for file in sorted(folder.glob("*.jsonl")) for line in file.read_text().splitlines()[:3]]
+    text = "\n\n".join(message["content"] for line in lines for message in json.loads(line)["messages"])
+    return [BOS, *tokenizer.encode(text)][:TOKENS]
+
+
+def reference_params(base):
+    """Our leaves under the names, and in the layout, of DeepMind's checkpoints."""
+    config = base.config
+
+    def by_head(w, heads):
+        return w.reshape(config.width, heads, config.head_width).transpose(1, 0, 2)
+
+    def block(w):
+        k, v = by_head(w["k"], config.kv_heads), by_head(w["v"], config.kv_heads)
+        return {
+            "attn": {
+                "q_einsum": {"w": by_head(w["q"], config.heads)},
+                "kv_einsum": {"w": jnp.stack([k, v])},
+                "attn_vec_einsum": {"w": w["o"].reshape(config.heads, config.head_width, config.width)},
+                "_query_norm": {"scale": w["q_norm"]},
+                "_key_norm": {"scale": w["k_norm"]},
+            },
+            "mlp": {"gating_einsum": jnp.stack([w["gate"].T, w["up"].T]), "linear": w["down"]},
+            "pre_attention_norm": {"scale": w["pre_attention_norm"]},
+            "post_attention_norm": {"scale": w["post_attention_norm"]},
+            "pre_ffw_norm": {"scale": w["pre_mlp_norm"]},
+            "post_ffw_norm": {"scale": w["post_mlp_norm"]},
+        }
+
+    return {
+        "embedder": {"input_embedding": base.embedding},
+        "final_norm": {"scale": base.final_norm},
+        **{f"layer_{i}": block({name: leaf[i] for name, leaf in base.blocks.items()}) for i in range(config.layers)},
+    }
+
+
+@pytest.fixture(scope="module")
+def reference(real_base, ids):
+    """DeepMind's last logits, final hidden states and block outputs; its full logits are not kept, to save memory."""
+    from gemma import gm  # takes 10 to 20 seconds
+    from gemma.gm.nn import _modules
+
+    def kept(module, _):
+        return isinstance(module, _modules.Block) or module.name == "final_norm"
+
+    output, state = gm.nn.Gemma3_270M(dtype=jnp.float32).apply(
+        {"params": reference_params(real_base)},
+        jnp.array([ids]),
+        return_last_only=True,
+        capture_intermediates=kept,
+        mutable=["intermediates"],
+    )
+    seen = state["intermediates"]
+    blocks = [seen[f"layer_{i}"]["__call__"][0][1][0] for i in range(real_base.config.layers)]
+    return {"last": output.logits[0], "hidden": seen["final_norm"]["__call__"][0][0], "blocks": blocks}
+
+
+def test_the_file_holds_268_098_176_parameters(real_base):
+    assert sum(leaf.size for leaf in jax.tree.leaves(real_base)) == real_base.config.parameters == 268_098_176
+
+
+def test_logits_equal_the_reference_implementation(real_base, ids, reference):
+    """All positions, compared in blocks: 640 x 262,144 scores of two models would not fit a small machine."""
+    assert len(ids) == TOKENS > real_base.config.window
+    ours, worst = hidden_states(real_base, ids), 0.0
+    for start in range(0, TOKENS, 128):
+        block = slice(start, start + 128)
+        theirs = reference["hidden"][block] @ real_base.embedding.T
+        worst = max(worst, float(jnp.abs(logits(real_base, ours[block]) - theirs).max()))
+    last = float(jnp.abs(logits(real_base, ours[-1]) - reference["last"]).max())
+    print(f"\nlargest difference of a logit: {worst:.2e} over {TOKENS} positions, {last:.2e} at the last")
+    assert max(worst, last) < LOGITS_TOLERANCE
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_every_layer_equals_the_reference_implementation(real_base, ids, reference, depth):
+    """Our cut model ends with the final norm, so theirs gets it too."""
+    ours = hidden_states(first_layers(real_base, depth), ids)
+    theirs = rms_norm(reference["blocks"][depth - 1], real_base.final_norm)
+    difference = relative_difference(ours, theirs)
+    print(f"\nafter {depth} layers: relative difference {difference:.1e}")
+    assert difference < GOLDEN_TOLERANCE
