@@ -1,0 +1,47 @@
+# Every target creates the environment first when it is missing.
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for p in python3.12 python3; do "$$p" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 12))' 2>/dev/null && echo $$p && break; done)
+RUN ?= runs/first
+
+# Huge pages for large arrays: a training step on Linux gets 4 to 8% faster, elsewhere this is ignored.
+export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
+
+.PHONY: env finetune test check lab bench pins clean
+
+env: $(VENV)/.complete
+
+$(VENV)/.complete: requirements.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.12 is needed: install it, or name it with PYTHON=/path/to/python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+finetune: env  ## the main job: measure, train, measure again, report
+	$(BIN)/helptune finetune --run $(RUN)
+
+test: env  ## everything, about a quarter of an hour
+	$(BIN)/python -m pytest
+
+check: env  ## format, lint, types and the tests without the real model, about a minute
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not real"
+
+lab: env  ## JupyterLab on this machine only
+	$(BIN)/jupyter lab --ip=127.0.0.1
+
+bench: env  ## training throughput, one line of JSON
+	$(BIN)/helptune bench train
+
+pins:  ## resolve the newest versions in a fresh environment and pin them
+	rm -rf $(VENV)-pins && $(PYTHON) -m venv $(VENV)-pins
+	$(VENV)-pins/bin/python -m pip install --quiet '.[course,dev]' setuptools wheel
+	{ head -1 requirements.txt; $(VENV)-pins/bin/python -m pip freeze --all | grep -vE '^(helptune|pip)( |==)'; } > requirements.new
+	mv requirements.new requirements.txt && rm -rf $(VENV)-pins
+	$(PYTHON) .ci/pins.py
+
+clean:
+	rm -rf $(VENV) $(VENV)-pins
