@@ -15,7 +15,9 @@ def main(run: Path) -> None:
     base, tuned = (summary["heldout_loss"][name]["overall"] for name in ("base", "tuned"))
     answers = read_answers(run / "eval" / "tuned.jsonl")
     ended = sum(answer.ended for answer in answers) / len(answers)
-    print(f"held-out loss {base:.3f} -> {tuned:.3f} ({tuned / base - 1:+.1%}), {ended:.1%} of answers end by themselves")
+    print(
+        f"held-out loss {base:.3f} -> {tuned:.3f} ({tuned / base - 1:+.1%}), {ended:.1%} of answers end by themselves"
+    )
     print(f"seconds: {json.dumps({name: round(s) for name, s in summary['seconds'].items()})}")
     if tuned > 0.75 * base:
         sys.exit("held-out loss fell by less than 25%")

@@ -1,8 +1,9 @@
 """Fixtures that several stations share: the real model and tokenizer, loaded once."""
 
+from dataclasses import replace
+
 import jax
 import pytest
-
 from helptune.gemma.checkpoints import load_base, load_embedded_tokenizer
 from helptune.gemma.config import tiny
 from helptune.gemma.model import init_base
@@ -23,3 +24,9 @@ def tokenizer():
 def tiny_base(request):
     """A model of a few thousand random parameters with every feature of its generation."""
     return init_base(tiny(request.param), jax.random.key(0))
+
+
+@pytest.fixture(scope="session")
+def word_base():
+    """A tiny Gemma 3 with the real vocabulary, for the real tokenizer: its answers are nonsense, the rest is real."""
+    return init_base(replace(tiny(3, vocab=262_144), context=2_048), jax.random.key(0))

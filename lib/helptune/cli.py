@@ -34,7 +34,7 @@ def main() -> None:
     except Interrupted as stop:
         print(f"\n{stop}", file=sys.stderr)
         sys.exit(130)
-    except (HelptuneError, ValueError) as error:
+    except (HelptuneError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
 
@@ -68,8 +68,9 @@ def finetune(
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 3e-4,
     rank: Annotated[int, typer.Option(help="LoRA rank.")] = 16,
     alpha: Annotated[float, typer.Option(help="LoRA alpha; the update is scaled by alpha / rank.")] = 32.0,
-    dropout: Annotated[float, typer.Option(help="Dropout on the adapter's input.")] = 0.1,
+    dropout: Annotated[float, typer.Option(help="Dropout on the adapter's input.")] = 0.0,
     sites: Annotated[str, typer.Option(help="Adapted projections, separated by commas.")] = "q,k,v,o,gate,up,down",
+    rank_stabilized: Annotated[bool, typer.Option(help="Scale by alpha / sqrt(rank) instead (rsLoRA).")] = False,
     batch_rows: Annotated[int, typer.Option(help="Rows in one optimizer step.")] = 4,
     accumulate: Annotated[int, typer.Option(help="Equal parts in which a step is computed, to save memory.")] = 1,
     seq_len: Annotated[int, typer.Option(help="Tokens in a row.")] = 256,
@@ -91,7 +92,7 @@ def finetune(
         dtype=dtype,
         train_file=data,
         heldout_file=heldout,
-        lora=LoraConfig(rank=rank, alpha=alpha, dropout=dropout, sites=tuple(sites.split(","))),
+        lora=LoraConfig(rank=rank, alpha=alpha, dropout=dropout, sites=tuple(sites.split(",")), rank_stabilized=rank_stabilized),
         train=TrainConfig(
             seq_len=seq_len, batch_rows=batch_rows, accumulate=accumulate, epochs=epochs, seed=seed,
             optimizer=OptimizerConfig(learning_rate=learning_rate),

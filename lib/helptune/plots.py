@@ -8,7 +8,7 @@ the base, green the base with solved examples in its prompt, blue what was train
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, median
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -23,7 +23,7 @@ _WINDOW = 10
 _SMALL, _NORMAL = 10, 11
 
 
-def blank(width: float = 5.2, height: float = 3.5) -> Axes:
+def blank(width: float = 4.7, height: float = 3.5) -> Axes:
     """An empty Axes of a new figure, in inches. Small on purpose: its text stays readable at half a page's width."""
     return Figure(figsize=(width, height), layout="constrained").add_subplot()
 
@@ -48,27 +48,26 @@ def loss_curve(ax: Axes, records: Sequence[Mapping[str, Any]]) -> Axes:
     """Training from the lines of `metrics.jsonl`: is the model still learning, and when did it know most?
 
     Light points are the loss of single steps and the grey line their mean over the last 10; the blue line is the loss
-    of the held-back conversations, with a ring at its lowest. The dashed level is the base: the held-back loss at step 0.
+    of the held-back conversations, with a ring at its lowest. The dashed level is the base: what they cost at step 0.
     """
     train = [(r["step"], r["loss"]) for r in records if "loss" in r]
     held_back = [(r["step"], r["eval_loss"]) for r in records if "eval_loss" in r]
     if train:
         steps, losses = zip(*train, strict=True)
         means = [fmean(losses[max(0, i - _WINDOW + 1) : i + 1]) for i in range(len(losses))]
-        ax.plot(steps, losses, "o", color=INK, alpha=0.3, markersize=2.5, markeredgewidth=0, label="training, one step")
+        ax.plot(steps, losses, "o", color=INK, alpha=0.3, markersize=3, markeredgewidth=0, label="training, one step")
         ax.plot(steps, means, color=INK, alpha=0.6, linewidth=1.5, label=f"training, mean of {_WINDOW} steps")
     if held_back:
         steps, losses = zip(*held_back, strict=True)
         ax.plot(steps, losses, "s-", color=TUNED, linewidth=2, markersize=4.5, label="held back")
         best_step, best = min(held_back, key=lambda pair: pair[1])
-        ax.plot(
-            [best_step], [best], "o", markersize=12, markerfacecolor="none", markeredgecolor=TUNED, label="best: kept"
-        )
+        ring: dict[str, Any] = {"markersize": 12, "markerfacecolor": "none", "markeredgecolor": TUNED}
+        ax.plot([best_step], [best], "o", label="best step: kept", **ring)
         if steps[0] == 0:
             ax.axhline(losses[0], color=BASE, linestyle=(0, (4, 2)), linewidth=1.8, label="base, held back")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     _labels(ax, "optimizer step", "loss (nats per token)")
-    return _legend(_plain(ax), loc="best")
+    return _legend(_plain(ax), columns=2)
 
 
 def category_losses(ax: Axes, base: Mapping[str, float], tuned: Mapping[str, float]) -> Axes:
@@ -86,7 +85,7 @@ def category_losses(ax: Axes, base: Mapping[str, float], tuned: Mapping[str, flo
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(-0.7, len(names) - 0.3)
     _labels(ax, "held-out loss (nats per token)", "")
-    return _legend(_plain(ax, grid="x"), loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    return _legend(_plain(ax, grid="x"), columns=2)
 
 
 def answers_ended(ax: Axes, ended: Mapping[str, tuple[Iterable[int], int]], limit: int) -> Axes:
@@ -101,13 +100,10 @@ def answers_ended(ax: Axes, ended: Mapping[str, tuple[Iterable[int], int]], limi
         y = [i / total for i in range(len(x) - 1)]
         ax.plot(x, [*y, y[-1]], line, color=color, linewidth=2, drawstyle="steps-post", label=label)
     ax.axvline(limit, color=INK, linewidth=1)
-    ax.annotate(
-        "limit", (limit, 1.0), (-4, -2), textcoords="offset points", ha="right", va="top", color=INK, fontsize=_SMALL
-    )
     ax.set_ylim(0, 1.02)
     ax.yaxis.set_major_formatter(PercentFormatter(1.0))
-    _labels(ax, "new tokens", "answers that ended")
-    return _legend(_plain(ax), loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+    _labels(ax, f"new tokens (limit {limit})", "answers that ended")
+    return _legend(_plain(ax), columns=3)
 
 
 def throughput(ax: Axes, records: Sequence[Mapping[str, Any]]) -> Axes:
@@ -120,7 +116,7 @@ def throughput(ax: Axes, records: Sequence[Mapping[str, Any]]) -> Axes:
     ax.set_ylim(bottom=0)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     _labels(ax, "optimizer step", "tokens per second")
-    return _legend(_plain(ax), loc="lower right", ncols=2)
+    return _legend(_plain(ax), columns=2)
 
 
 def _labels(ax: Axes, x: str, y: str) -> None:
@@ -128,7 +124,7 @@ def _labels(ax: Axes, x: str, y: str) -> None:
     ax.set_ylabel(y, color=INK, fontsize=_NORMAL)
 
 
-def _plain(ax: Axes, grid: str = "y") -> Axes:
+def _plain(ax: Axes, grid: Literal["x", "y"] = "y") -> Axes:
     """Only what helps to read values: two axes, a faint grid across them."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color(INK)
@@ -138,7 +134,9 @@ def _plain(ax: Axes, grid: str = "y") -> Axes:
     return ax
 
 
-def _legend(ax: Axes, **place: Any) -> Axes:
+def _legend(ax: Axes, columns: int) -> Axes:
+    """Above the axes, where it hides no data whatever a run's curves look like."""
     if ax.get_legend_handles_labels()[0]:
-        ax.legend(frameon=False, fontsize=_SMALL, labelcolor=INK, handlelength=1.8, columnspacing=1.2, **place)
+        style: dict[str, Any] = {"fontsize": _SMALL, "labelcolor": INK, "handlelength": 1.8, "columnspacing": 1.2}
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, frameon=False, **style)
     return ax

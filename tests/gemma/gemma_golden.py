@@ -1,4 +1,4 @@
-"""How the golden comparison looks into the model: hidden states after any number of layers, and one measure of difference."""
+"""The golden comparison: hidden states after any number of layers, and one measure of how far two of them differ."""
 
 from dataclasses import replace
 

@@ -194,7 +194,7 @@ def test_a_cache_that_cannot_be_made_is_named(installed, monkeypatch, tmp_path):
 
 
 def test_a_full_disk_is_named_and_leaves_nothing_behind(installed):
-    """A limit on the size of files plays the full disk, when the GGUF has been written and the cache is being written."""
+    """A limit on the size of files plays the full disk: the GGUF has been written, the cache no longer fits."""
     load_embedded_tokenizer()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     assemble = package.assemble

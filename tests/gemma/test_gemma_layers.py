@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.test_util import check_grads
 
 from helptune.gemma.attention import attend, distances
 from helptune.gemma.config import RMS_NORM_EPS
@@ -16,7 +15,7 @@ from helptune.gemma.rope import rope_tables, rotate
 
 
 def normal(seed, *shape):
-    return jax.random.normal(jax.random.key(seed), shape)
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
 def plain_rms_norm(x, scale):
@@ -68,7 +67,7 @@ def test_geglu_is_the_tanh_form_of_gelu():
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])
 def test_grouped_queries_equal_repeated_key_heads(kv_heads, window):
     arrays, mask = attention_case(kv_heads, window)
-    np.testing.assert_allclose(attend(*arrays, *mask), plain_attend(*arrays, *mask), atol=1e-6)
+    np.testing.assert_allclose(jax.jit(attend)(*arrays, *mask), jax.jit(plain_attend)(*arrays, *mask), atol=1e-6)
 
 
 def with_mask(function, window=3):
@@ -86,49 +85,49 @@ HAND_WRITTEN = {
 @pytest.mark.parametrize("name", HAND_WRITTEN)
 def test_hand_written_gradient_equals_automatic_differentiation(name):
     ours, plain, arguments = HAND_WRITTEN[name]
-    out, pull_ours = jax.vjp(ours, *arguments)
-    _, pull_plain = jax.vjp(plain, *arguments)
-    cotangent = normal(9, *out.shape)
-    for mine, theirs in zip(pull_ours(cotangent), pull_plain(cotangent), strict=True):
-        np.testing.assert_allclose(mine, theirs, atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("name", HAND_WRITTEN)
-def test_hand_written_gradient_equals_finite_differences(name):
-    ours, _, arguments = HAND_WRITTEN[name]
-    check_grads(ours, arguments, order=1, modes=["rev"], atol=1e-2, rtol=1e-2)
+    cotangent = normal(9, *jax.eval_shape(ours, *arguments).shape)
+    mine, judge = (jax.jit(lambda *args, f=f: jax.vjp(f, *args)[1](cotangent))(*arguments) for f in (ours, plain))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5), mine, judge)
 
 
 @pytest.mark.parametrize("name", HAND_WRITTEN)
 def test_gradients_come_in_the_dtype_of_their_arguments(name):
     ours, _, arguments = HAND_WRITTEN[name]
-    half = [a.astype(jnp.bfloat16) for a in arguments]
-    out, pull = jax.vjp(ours, *half)
-    assert {out.dtype, *(g.dtype for g in pull(out))} == {jnp.dtype(jnp.bfloat16)}
+    half = [jax.ShapeDtypeStruct(a.shape, jnp.bfloat16) for a in arguments]
+    out = jax.eval_shape(ours, *half)
+    gradients = jax.eval_shape(lambda dy, *args: jax.vjp(ours, *args)[1](dy), out, *half)
+    assert {leaf.dtype for leaf in (out, *gradients)} == {jnp.dtype(jnp.bfloat16)}
 
 
 def test_a_row_of_padding_is_finite_and_has_no_gradient():
     """Padding queries see nothing at all; nothing becomes NaN, and what they compute reaches nobody."""
     positions, segments = jnp.arange(6)[None], jnp.array([[1, 1, 1, 1, 0, 0]])
-    distance = distances(positions, segments, positions, segments)
+    distance = np.asarray(distances(positions, segments, positions, segments))
     assert (distance[0, 4:] == -1).all()
     assert (distance[0, :4, 4:] == -1).all()
-    q, k, v = normal(1, 1, 6, 4, 8), normal(2, 1, 6, 2, 8), normal(3, 1, 6, 2, 8)
 
-    def loss(q, k, v):
-        return (attend(q, k, v, distance, jnp.int32(100))[:, :4] ** 2).sum()
+    @jax.jit
+    def out_and_gradients(*qkv):
+        out, pull = jax.vjp(lambda q, k, v: attend(q, k, v, distance, jnp.int32(100)), *qkv)
+        return out, pull(out.at[:, 4:].set(0))
 
-    assert jnp.isfinite(attend(q, k, v, distance, jnp.int32(100))).all()
-    for gradient in jax.grad(loss, argnums=(0, 1, 2))(q, k, v):
-        assert jnp.isfinite(gradient).all()
+    out, gradients = out_and_gradients(normal(1, 1, 6, 4, 8), normal(2, 1, 6, 2, 8), normal(3, 1, 6, 2, 8))
+    assert np.isfinite(out).all()
+    for gradient in map(np.asarray, gradients):
+        assert np.isfinite(gradient).all()
         assert not gradient[:, 4:].any()
         assert gradient[:, :4].any()
+
+
+@jax.jit
+def turned(x, positions, base):
+    return rotate(x, rope_tables(positions[None], x.shape[-1], base))
 
 
 @pytest.mark.parametrize("base", [1e4, 1e6])
 def test_rotation_keeps_lengths_and_leaves_position_zero_alone(base):
     x = normal(0, 1, 50, 2, 16)
-    y = rotate(x, rope_tables(jnp.arange(50)[None], 16, base))
+    y = turned(x, jnp.arange(50), base)
     np.testing.assert_allclose(jnp.linalg.norm(y, axis=-1), jnp.linalg.norm(x, axis=-1), rtol=1e-5)
     np.testing.assert_array_equal(y[:, 0], x[:, 0])
 
@@ -138,12 +137,11 @@ def test_scores_depend_on_relative_distance_only(base):
     """The same query and key, 7 positions apart, wherever they stand in the text."""
     starts = jnp.array([0, 1, 13, 500, 4000])
     q, k = (jnp.broadcast_to(normal(seed, 1, 1, 1, 16), (1, 5, 1, 16)) for seed in (0, 1))
-    q, k = rotate(q, rope_tables(starts[None] + 7, 16, base)), rotate(k, rope_tables(starts[None], 16, base))
-    scores = (q * k).sum(-1).ravel()
+    scores = (turned(q, starts + 7, base) * turned(k, starts, base)).sum(-1).ravel()
     np.testing.assert_allclose(scores, scores[0], atol=5e-3)
 
 
 def test_rotation_pairs_feature_i_with_feature_i_plus_half():
     one_hot = jnp.eye(16)[3].reshape(1, 1, 1, 16)
-    y = rotate(one_hot, rope_tables(jnp.array([[5]]), 16, 1e4)).ravel()
-    assert jnp.flatnonzero(y).tolist() == [3, 3 + 8]
+    y = turned(one_hot, jnp.array([5]), 1e4).ravel()
+    assert np.flatnonzero(y).tolist() == [3, 3 + 8]

@@ -1,7 +1,7 @@
 """What the known mistakes in porting Gemma cost, made one at a time on the real weights.
 
-Loud mistakes show in the loss. Quiet ones move it less than one passage differs from the next, some of them downwards, so
-nobody who lacks the right value would notice: only the layer-by-layer golden comparison catches them.
+Loud mistakes show in the loss. Quiet ones move it less than one passage differs from the next, some of them downwards,
+so nobody who lacks the right value would notice: only the layer-by-layer golden comparison catches them.
 `test_gemma_parity.py` ties the correct hidden states used here to the reference.
 """
 
@@ -21,8 +21,8 @@ pytestmark = pytest.mark.real
 PASSAGE = (
     "The honey bee lives in colonies of up to sixty thousand individuals. Each colony has one queen, who lays all the "
     "eggs, and a few hundred drones, whose only task is to mate. All other bees are workers. They gather nectar and "
-    "pollen, feed the larvae, build the comb from wax, and guard the entrance of the hive. A worker that has found a rich "
-    "field of flowers tells the others where it lies by a dance on the comb."
+    "pollen, feed the larvae, build the comb from wax, and guard the entrance of the hive. A worker that has found a "
+    "rich field of flowers tells the others where it lies by a dance on the comb."
 )
 DEPTHS = (1, 6, 18)
 
@@ -90,7 +90,7 @@ LOUD = {
     "scores over sqrt(160)": (patched("attend", scaled_by_width), (BOS,), 0.03),
     "window 32": (configured(window=32), (BOS,), 0.1),
 }
-# name -> (how it is made, the most it moves the loss, up or down); on other passages of this length window 64 costs up to 0.15
+# name -> (how it is made, the most it moves the loss of this passage, up or down); elsewhere window 64 costs up to 0.15
 QUIET = {
     "erf GELU": (patched("geglu", lambda gate, up: jax.nn.gelu(gate, approximate=False) * up), 0.002),
     "sqrt(d) rounded to bfloat16": (embedded_times(25.25), 0.002),

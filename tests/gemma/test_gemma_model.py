@@ -7,30 +7,37 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import struct
-from gemma_golden import first_layers, hidden_states
+from gemma_golden import first_layers
 
 from helptune.gemma.config import gemma3_1b, gemma3_270m, gemma_2b, gemma_7b, tiny
-from helptune.gemma.model import SITES, embed, forward, init_base, logits, site_shapes
+from helptune.gemma.model import SITES, embed, forward, init_base, logits
 
+ROW = 32
 LENGTHS = (5, 12, 9)
-PADDING = 4
+
+
+@jax.jit
+def run(base, tokens, positions, segments, adapter=None):
+    """Hidden states of a single row."""
+    return forward(base, tokens, positions, segments, adapter)[0][0]
 
 
 def text(seed, length):
-    return jax.random.randint(jax.random.key(seed), (length,), 3, 512)
+    return np.random.default_rng(seed).integers(3, 512, length).tolist()
 
 
-def pack(texts, padding=PADDING):
-    """One row: the texts one after another, each counting its own positions, and padding at the end."""
-    tokens = jnp.concatenate([*texts, jnp.zeros(padding, jnp.int32)])
-    positions = jnp.concatenate([jnp.arange(n) for n in (*map(len, texts), padding)])
-    segments = jnp.concatenate([jnp.full(len(t), i + 1) for i, t in enumerate(texts)] + [jnp.zeros(padding, jnp.int32)])
-    return tokens[None], positions[None], segments[None]
+def pack(*texts, padding_token=0):
+    """One row of ROW tokens: the texts one after another, each counting its own positions, then padding."""
+    padding = [padding_token] * (ROW - sum(map(len, texts)))
+    tokens = [token for part in (*texts, padding) for token in part]
+    positions = [position for part in (*texts, padding) for position in range(len(part))]
+    segments = [i + 1 for i, part in enumerate(texts) for _ in part] + [0] * len(padding)
+    return tuple(jnp.array([row]) for row in (tokens, positions, segments))
 
 
-def spans(lengths):
-    ends = np.cumsum(lengths)
-    return [slice(end - n, end) for n, end in zip(lengths, ends, strict=True)]
+def spans(texts):
+    ends = np.cumsum([len(part) for part in texts])
+    return [slice(end - len(part), end) for part, end in zip(texts, ends, strict=True)]
 
 
 def changed(hidden, other):
@@ -38,46 +45,48 @@ def changed(hidden, other):
     return np.flatnonzero((np.asarray(hidden) != np.asarray(other)).any(-1)).tolist()
 
 
-def test_packed_texts_equal_the_same_texts_alone(tiny_base):
-    texts = [text(i, n) for i, n in enumerate(LENGTHS)]
-    packed = forward(tiny_base, *pack(texts))[0][0]
-    for alone, span in zip(texts, spans(LENGTHS), strict=True):
-        np.testing.assert_allclose(packed[span], hidden_states(tiny_base, alone), atol=2e-5)
+@pytest.fixture(scope="module")
+def texts():
+    return [text(seed, length) for seed, length in enumerate(LENGTHS)]
 
 
-def test_packed_segments_never_see_each_other(tiny_base):
-    texts = [text(i, n) for i, n in enumerate(LENGTHS)]
-    before = forward(tiny_base, *pack(texts, padding=0))[0][0]
-    for i, span in enumerate(spans(LENGTHS)):
-        edited = [text(99, len(t)) if j == i else t for j, t in enumerate(texts)]
-        where = changed(before, forward(tiny_base, *pack(edited, padding=0))[0][0])
+def test_packed_texts_equal_the_same_texts_alone(tiny_base, texts):
+    packed = run(tiny_base, *pack(*texts))
+    for part, span in zip(texts, spans(texts), strict=True):
+        np.testing.assert_allclose(packed[span], run(tiny_base, *pack(part))[: len(part)], atol=2e-5)
+
+
+def test_packed_segments_never_see_each_other(tiny_base, texts):
+    """Another text in one segment changes that segment, and not one bit of the others."""
+    before = run(tiny_base, *pack(*texts))[: sum(LENGTHS)]
+    for i, span in enumerate(spans(texts)):
+        edited = [*texts[:i], text(99, len(texts[i])), *texts[i + 1 :]]
+        where = changed(before, run(tiny_base, *pack(*edited))[: sum(LENGTHS)])
         assert where
         assert set(where) <= set(range(span.start, span.stop))
 
 
-def test_nobody_sees_padding(tiny_base):
-    tokens, positions, segments = pack([text(0, 9)])
-    other = tokens.at[:, 9:].set(7)
-    before, after = (forward(tiny_base, t, positions, segments)[0][0] for t in (tokens, other))
-    assert set(changed(before, after)) <= {9, 10, 11, 12}
+def test_nobody_sees_padding(tiny_base, texts):
+    before, after = (run(tiny_base, *pack(*texts, padding_token=token)) for token in (0, 7))
+    assert set(changed(before, after)) <= set(range(sum(LENGTHS), ROW))
 
 
 def test_no_token_sees_a_later_one(tiny_base):
-    tokens = text(0, 16)
-    where = changed(hidden_states(tiny_base, tokens), hidden_states(tiny_base, tokens.at[9].set(7)))
+    tokens = text(0, ROW)
+    where = changed(run(tiny_base, *pack(tokens)), run(tiny_base, *pack([*tokens[:9], 7, *tokens[10:]])))
     assert where[0] == 9
 
 
 @pytest.mark.parametrize(
     ("global_every", "layers", "reach"),
-    [(3, 1, 7), (3, 2, 14), (1, 1, 39)],
+    [(3, 1, 7), (3, 2, 14), (1, 1, ROW - 1)],
     ids=["one local layer", "two local layers", "a global layer"],
 )
 def test_a_local_layer_looks_back_window_minus_one_positions(global_every, layers, reach):
     """Window 8 is the token itself and seven before it; a second layer sees what the first has gathered."""
-    base = init_base(replace(tiny(3), global_every=global_every), jax.random.key(0))
-    base, tokens = first_layers(base, layers), text(0, 40)
-    where = changed(hidden_states(base, tokens), hidden_states(base, tokens.at[0].set(7)))
+    base = first_layers(init_base(replace(tiny(3), global_every=global_every), jax.random.key(0)), layers)
+    tokens = text(0, ROW)
+    where = changed(run(base, *pack(tokens)), run(base, *pack([7, *tokens[1:]])))
     assert where == list(range(reach + 1))
 
 
@@ -93,28 +102,24 @@ class PlainDelta:
 
 @pytest.mark.parametrize("sites", [SITES, ("k", "down")], ids=["all sites", "two sites"])
 def test_an_adapter_adds_its_own_product_at_each_of_its_sites(tiny_base, sites):
-    config = tiny_base.config
-    delta = {
-        site: 0.05 * jax.random.normal(jax.random.key(i), (config.layers, *site_shapes(config)[site]))
-        for i, site in enumerate(sites)
-    }
+    random = np.random.default_rng(0)
+    delta = {site: 0.05 * random.normal(size=tiny_base.blocks[site].shape).astype("f") for site in sites}
     added = tiny_base.replace(blocks={n: leaf + delta.get(n, 0.0) for n, leaf in tiny_base.blocks.items()})
-    batch = pack([text(0, 12)])
-    adapted = forward(tiny_base, *batch, PlainDelta(delta))[0]
-    np.testing.assert_allclose(adapted, forward(added, *batch)[0], atol=2e-5)
-    assert changed(adapted[0], forward(tiny_base, *batch)[0][0])
+    batch = pack(text(0, ROW))
+    adapted = run(tiny_base, *batch, PlainDelta(delta))
+    np.testing.assert_allclose(adapted, run(added, *batch), atol=2e-5)
+    assert changed(adapted, run(tiny_base, *batch))
 
 
-@pytest.mark.parametrize(("dtype", "factor"), [(jnp.bfloat16, 55.5), (jnp.float32, 3072**0.5)])
-def test_embedding_factor_is_rounded_to_the_models_dtype(dtype, factor):
-    base = init_base(replace(tiny(1), width=3072), jax.random.key(0), dtype)
-    base = base.replace(embedding=jnp.ones_like(base.embedding))
+@pytest.mark.parametrize(("dtype", "factor"), [("bfloat16", 55.5), ("float32", np.sqrt(3072))])
+def test_embedding_factor_is_rounded_to_the_models_dtype(tiny_base, dtype, factor):
+    base = tiny_base.replace(embedding=jnp.ones((512, 3072), dtype), config=replace(tiny_base.config, width=3072))
     np.testing.assert_allclose(embed(base, jnp.array([[5]])).astype(jnp.float32), factor, rtol=1e-7)
 
 
-def test_a_bfloat16_model_stays_bfloat16_until_the_logits():
-    base = init_base(tiny(3), jax.random.key(0), jnp.bfloat16)
-    hidden = hidden_states(base, text(0, 5))
+def test_a_bfloat16_model_stays_bfloat16_until_the_logits(tiny_base, texts):
+    base = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), tiny_base)
+    hidden = run(base, *pack(*texts))
     assert (hidden.dtype, logits(base, hidden).dtype) == (jnp.bfloat16, jnp.float32)
 
 

@@ -1,7 +1,7 @@
 """Parity: our forward pass on the real weights against the reference implementation of Gemma's authors, in float32.
 
-A loss that looks right proves little (`test_gemma_mistakes.py`); equality with the reference, layer by layer, proves much.
-The text is longer than the sliding window, so that local layers really forget something.
+A loss that looks right proves little (`test_gemma_mistakes.py`); equality with the reference, layer by layer, proves
+much. The text is longer than the sliding window, so that local layers really forget something.
 """
 
 import json
@@ -94,7 +94,7 @@ def test_logits_equal_the_reference_implementation(real_base, ids, reference):
     ours, worst = hidden_states(real_base, ids), 0.0
     for start in range(0, TOKENS, 128):
         block = slice(start, start + 128)
-        theirs = reference["hidden"][block] @ real_base.embedding.T
+        theirs = jnp.einsum("TD,VD->TV", reference["hidden"][block], real_base.embedding)
         worst = max(worst, float(jnp.abs(logits(real_base, ours[block]) - theirs).max()))
     last = float(jnp.abs(logits(real_base, ours[-1]) - reference["last"]).max())
     print(f"\nlargest difference of a logit: {worst:.2e} over {TOKENS} positions, {last:.2e} at the last")

@@ -1,5 +1,6 @@
 """An adapter on disk: the matrices as safetensors, and a small JSON that says what they belong to."""
 
+import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -36,7 +37,8 @@ def save_adapter(folder: Path, adapters: Adapters, card: AdapterCard) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     flat = {f"{site}.{name}": np.asarray(leaf) for site, pair in adapters.items() for name, leaf in pair.items()}
     _replace(folder / WEIGHTS, lambda part: safetensors.numpy.save_file(flat, part))
-    _replace(folder / CARD, lambda part: part.write_text(json.dumps(asdict(card), indent=2) + "\n"))
+    fields = {**asdict(card), "adapter_sha256": _sha256(folder / WEIGHTS)}
+    _replace(folder / CARD, lambda part: part.write_text(json.dumps(fields, indent=2) + "\n"))
 
 
 def load_adapter(folder: Path | str, model: GemmaConfig, base_sha256: str) -> tuple[Adapters, AdapterCard]:
@@ -45,7 +47,7 @@ def load_adapter(folder: Path | str, model: GemmaConfig, base_sha256: str) -> tu
     Raises AdapterError for a missing or damaged file, an adapter of another model, other weights or another chat
     template, and for matrices whose shapes are not those of the rank the card states.
     """
-    card = _read_card(Path(folder) / CARD)
+    card, sha256 = _read_card(Path(folder) / CARD)
     for what, found, needed in (
         ("base model", card.base, model.name),
         ("base weights (sha256)", card.base_sha256, base_sha256),
@@ -55,6 +57,9 @@ def load_adapter(folder: Path | str, model: GemmaConfig, base_sha256: str) -> tu
             raise AdapterError(f"{folder}: this adapter was trained for {what} {found}, here it is {needed}")
     path, shapes = Path(folder) / WEIGHTS, site_shapes(model)
     try:
+        found = _sha256(path)
+        if sha256 and found != sha256:
+            raise AdapterError(f"{path}: damaged, its sha256 is {found}, {CARD} says {sha256}")
         flat = safetensors.numpy.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise AdapterError(f"{path}: missing or damaged ({error})") from error
@@ -81,15 +86,21 @@ def load_adapter(folder: Path | str, model: GemmaConfig, base_sha256: str) -> tu
     return adapters, card
 
 
-def _read_card(path: Path) -> AdapterCard:
+def _read_card(path: Path) -> tuple[AdapterCard, str]:
+    """The card, and the sha256 of the matrices it was written with; empty for one written by other software."""
     try:
         fields = json.loads(path.read_text())
-        lora = fields.pop("lora")
-        return AdapterCard(lora=LoraConfig(**{**lora, "sites": tuple(lora["sites"])}), **fields)
+        lora, sha256 = fields.pop("lora"), fields.pop("adapter_sha256", "")
+        return AdapterCard(lora=LoraConfig(**{**lora, "sites": tuple(lora["sites"])}), **fields), sha256
     except FileNotFoundError as error:
         raise AdapterError(f"{path.parent}: not an adapter folder, {path.name} is missing") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise AdapterError(f"{path}: not a valid adapter card ({error})") from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _replace(path: Path, write) -> None:

@@ -112,5 +112,6 @@ def attach(adapters: Adapters, config: LoraConfig, dropout_key: PRNGKeyArray | N
 
 def _dropout(x: Array, key: PRNGKeyArray, rate: float) -> Array:
     # Eight random bits decide for each element: a quarter of the random numbers, and rates to within 1/512.
-    keep = jax.random.bits(key, x.shape, jnp.uint8) >= round(rate * 256)
-    return jnp.where(keep, x / (1.0 - round(rate * 256) / 256), 0).astype(x.dtype)
+    dropped = min(round(rate * 256), 255)
+    keep = jax.random.bits(key, x.shape, jnp.uint8) >= dropped
+    return jnp.where(keep, x / (1.0 - dropped / 256), 0).astype(x.dtype)

@@ -83,9 +83,12 @@ def read_conversations(path: Path | str) -> Iterator[Conversation]:
     """
     path, first_seen = Path(path), dict[str, int]()
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot read it as UTF-8 text ({error})") from error
+        lines = path.read_bytes().decode("utf-8").split("\n")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+    except UnicodeDecodeError as error:
+        number = error.object[: error.start].count(b"\n") + 1
+        raise DataError(f"{path}:{number}: not UTF-8 text ({error.reason})") from error
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -97,6 +100,8 @@ def read_conversations(path: Path | str) -> Iterator[Conversation]:
                 )
         except json.JSONDecodeError as error:
             raise DataError(f"{path}:{number}: not valid JSON ({error.msg} at column {error.colno})") from error
+        except (ValueError, RecursionError) as error:  # numbers of thousands of digits, thousands of open brackets
+            raise DataError(f"{path}:{number}: not usable JSON ({error})") from error
         except DataError as error:
             raise DataError(f"{path}:{number}: {error}") from error
         first_seen[conversation.id] = number
@@ -112,6 +117,8 @@ def _text(record: dict, name: str, where: str = "") -> str:
     value = record.get(name)
     if not isinstance(value, str) or not value.strip():
         raise DataError(f"field '{where}{name}' must be a non-empty string, found {value!r}")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise DataError(f"field '{where}{name}' contains half of a character (a lone surrogate): {value!r}")
     return value
 
 

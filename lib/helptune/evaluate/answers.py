@@ -5,7 +5,7 @@ text: four solved examples, then the prompt.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -54,26 +54,30 @@ def answer_all(
     }
     waiting = sorted(prompts, key=lambda i: len(prompts[i]))
     sampling, marker = Sampling(max_new_tokens=max_new_tokens), _NEXT_TURN if examples else None
-    path.parent.mkdir(parents=True, exist_ok=True)
     for start in tqdm(range(0, len(waiting), _ROWS), desc=f"answers: {path.stem}", unit="batch"):
         ids = waiting[start : start + _ROWS]
         texts = _complete(base, tokenizer, [prompts[i] for i in ids], sampling, adapter, marker)
-        answers = [Answer(i, *result) for i, result in zip(ids, texts, strict=True)]
-        with path.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(asdict(a), ensure_ascii=False) + "\n" for a in answers)
-        done |= {a.id: a for a in answers}
+        done |= {i: Answer(i, *result) for i, result in zip(ids, texts, strict=True)}
+        _write_answers(path, done.values())
     return [done[c.id] for c in conversations]
 
 
 def read_answers(path: Path) -> list[Answer]:
     """Answers of a file written by `answer_all`; a last line cut short by a kill is ignored."""
     answers = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else []:
         try:
             answers.append(Answer(**json.loads(line)))
         except (ValueError, TypeError):
             break
     return answers
+
+
+def _write_answers(path: Path, answers: Iterable[Answer]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text("".join(json.dumps(asdict(a), ensure_ascii=False) + "\n" for a in answers), encoding="utf-8")
+    part.replace(path)
 
 
 def chat_prompt(conversation: Conversation, base: Base, tokenizer: Tokenizer) -> list[int]:

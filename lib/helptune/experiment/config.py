@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 from helptune.adapt.lora import LoraConfig
 from helptune.errors import RunError
@@ -14,11 +14,15 @@ DTYPES = ("bfloat16", "float32")
 
 @dataclass(frozen=True)
 class RunConfig:
-    """`train_file` and `heldout_file` are JSON lines of conversations; empty means the embedded curated set."""
+    """`train_file` and `heldout_file` are JSON lines of conversations; empty means the embedded curated set.
+
+    `data_sha256` is filled in by the run: repeating a configuration with changed data is an error.
+    """
 
     dtype: str = "bfloat16"
     train_file: str = ""
     heldout_file: str = ""
+    data_sha256: str = ""
     max_new_tokens: int = 160
     lora: LoraConfig = field(default_factory=LoraConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -48,14 +52,14 @@ def differences(old: RunConfig, new: RunConfig) -> list[str]:
 
 def _build(kind: Any, values: Any, where: str) -> Any:
     if not isinstance(values, dict):
-        raise ValueError(f"{where or 'the file'} must be an object, found {values!r}")
+        raise ValueError(f"{where.rstrip('.') or 'the file'} must be an object, found {values!r}")
     known, hints, built = {f.name for f in fields(kind)}, get_type_hints(kind), {}
     for name, value in values.items():
         if name not in known:
             raise ValueError(f"{where}{name} is not one of {', '.join(sorted(known))}")
         if is_dataclass(hints[name]):
             built[name] = _build(hints[name], value, f"{where}{name}.")
-        elif isinstance(value, list):
+        elif isinstance(value, list) and get_origin(hints[name]) is tuple:
             built[name] = tuple(value)
         else:
             built[name] = _checked(value, hints[name], f"{where}{name}")

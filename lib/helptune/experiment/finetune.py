@@ -4,10 +4,14 @@ Every stage leaves its result in the run's directory and is skipped when the res
 continues after any interruption.
 """
 
+import contextlib
+import hashlib
 import json
 import resource
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,7 @@ from helptune.adapt.artifact import WEIGHTS
 from helptune.adapt.lora import Adapters, LoraConfig, attach, init_adapters, parameter_count
 from helptune.data.conversation import Conversation, load_curated, read_conversations
 from helptune.data.packing import tokenize
-from helptune.errors import DataError
+from helptune.errors import DataError, RunError
 from helptune.evaluate.answers import answer_all
 from helptune.experiment.config import RunConfig
 from helptune.experiment.report import write_report
@@ -41,40 +45,31 @@ def finetune(config: RunConfig, run: Path) -> dict[str, Any]:
     Raises RunError, DataError, ContextError or WeightsError before any work is lost, Interrupted after Ctrl-C.
     """
     train_set, heldout = read_data(config)
-    open_run(run, config)
+    config = with_fingerprint(config, [*train_set, *heldout])
     tokenizer, base = load_embedded_tokenizer(), load_base(config.dtype)
     examples = tokenize(train_set, tokenizer, base.config, config.train.seq_len)
-    tokenize(
-        heldout, tokenizer, base.config, config.train.seq_len
-    )  # a record that does not fit is found before training
+    tokenize(heldout, tokenizer, base.config, config.train.seq_len)  # a record too long is found before training
+    open_run(run, config)  # only now: a configuration that cannot run must not occupy the directory
     train = [e for i, e in enumerate(examples) if i % HELD_BACK != HELD_BACK - 1]
     dev = [e for i, e in enumerate(examples) if i % HELD_BACK == HELD_BACK - 1]
-
     stages = _Stages(run / "eval" / "stages.json")
+
+    def answer(name: str, **how: Any) -> None:
+        path = run / "eval" / f"{name}.jsonl"
+        stages.run(
+            f"{name}_answers",
+            lambda: len(answer_all(base, tokenizer, heldout, path, max_new_tokens=config.max_new_tokens, **how)),
+        )
+
     untrained = init_adapters(config.lora, base.config, jax.random.key(config.train.seed))
     loss = {"base": stages.run("base_loss", lambda: heldout_loss(base, tokenizer, untrained, config, heldout))}
-    answers, limit = run / "eval", config.max_new_tokens
-    stages.run(
-        "base_answers", lambda: len(answer_all(base, tokenizer, heldout, answers / "base.jsonl", max_new_tokens=limit))
-    )
-    few = few_shot_examples(train_set)
-    stages.run(
-        "few_shot_answers",
-        lambda: len(
-            answer_all(base, tokenizer, heldout, answers / "few_shot.jsonl", examples=few, max_new_tokens=limit)
-        ),
-    )
-
-    started = time.perf_counter()
-    result = fit(base, train, dev, config.lora, config.train, run, embedded_sha256())
-    stages.add_seconds("train", time.perf_counter() - started)
-
+    answer("base")
+    answer("few_shot", examples=few_shot_examples(train_set))
+    with stages.timed("train"):
+        result = fit(base, train, dev, config.lora, config.train, run, embedded_sha256())
     loss["tuned"] = stages.run("tuned_loss", lambda: heldout_loss(base, tokenizer, result.adapters, config, heldout))
-    tuned = attach(result.adapters, config.lora)
-    stages.run(
-        "tuned_answers",
-        lambda: len(answer_all(base, tokenizer, heldout, answers / "tuned.jsonl", adapter=tuned, max_new_tokens=limit)),
-    )
+    answer("tuned", adapter=attach(result.adapters, config.lora))
+
     summary = {
         "heldout_loss": loss,
         "conversations": {"train": len(train), "held_back": len(dev), "held_out": len(heldout)},
@@ -82,7 +77,7 @@ def finetune(config: RunConfig, run: Path) -> dict[str, Any]:
         "parameters": {"base": base.config.parameters, "trainable": parameter_count(result.adapters)},
         "adapter_bytes": (run / "adapter" / WEIGHTS).stat().st_size,
         "seconds": stages.seconds,
-        "peak_rss_gib": peak_rss_gib(),
+        "peak_rss_gib": stages.peak_rss_gib,
     }
     (run / "eval" / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     write_report(run, heldout)
@@ -99,6 +94,18 @@ def read_data(config: RunConfig) -> tuple[list[Conversation], list[Conversation]
             f"at least {HELD_BACK} and 1 are needed"
         )
     return train, heldout
+
+
+def with_fingerprint(config: RunConfig, conversations: Sequence[Conversation]) -> RunConfig:
+    """The configuration with the sha256 of its data. Raises RunError when it was made with other data."""
+    text = json.dumps([asdict(c) for c in conversations], ensure_ascii=False, sort_keys=True)
+    found = hashlib.sha256(text.encode()).hexdigest()
+    if config.data_sha256 not in ("", found):
+        raise RunError(
+            f"the conversations are not those of this configuration (data_sha256 {config.data_sha256[:12]}, "
+            f"found {found[:12]}): restore the data, or empty data_sha256 to use what is there"
+        )
+    return replace(config, data_sha256=found)
 
 
 def few_shot_examples(train: Sequence[Conversation]) -> list[Conversation]:
@@ -121,7 +128,8 @@ def heldout_loss(
 
 def peak_rss_gib() -> float:
     """Largest memory this process has held, in GiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
 def _nll(
@@ -146,16 +154,27 @@ class _Stages:
         path.parent.mkdir(parents=True, exist_ok=True)
         stored = json.loads(path.read_text()) if path.exists() else {}
         self.results, self.seconds = stored.get("results", {}), stored.get("seconds", {})
+        self.peak_rss_gib = stored.get("peak_rss_gib", 0.0)
 
-    def run(self, name: str, work: Any) -> Any:
+    def run(self, name: str, work: Callable[[], Any]) -> Any:
         if name not in self.results:
-            started = time.perf_counter()
-            self.results[name] = work()
-            self.add_seconds(name, time.perf_counter() - started)
+            with self.timed(name):
+                self.results[name] = work()
         return self.results[name]
 
-    def add_seconds(self, name: str, seconds: float) -> None:
-        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+    @contextlib.contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Add the time of the block, also when it is interrupted, to what earlier attempts took."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+            self.peak_rss_gib = max(self.peak_rss_gib, peak_rss_gib())
+            self._save()
+
+    def _save(self) -> None:
+        kept = {"results": self.results, "seconds": self.seconds, "peak_rss_gib": self.peak_rss_gib}
         part = self.path.with_suffix(".part")
-        part.write_text(json.dumps({"results": self.results, "seconds": self.seconds}, indent=2) + "\n")
+        part.write_text(json.dumps(kept, indent=2) + "\n")
         part.replace(self.path)

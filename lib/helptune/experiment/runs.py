@@ -32,7 +32,7 @@ def open_run(folder: Path, config: RunConfig) -> None:
                 f"{folder} already holds a run with another configuration ({'; '.join(changed)}). "
                 "Choose another --run directory, or delete this one to start over"
             )
-    elif folder.exists() and any(folder.iterdir()):
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{folder} is not empty and not a run (no config.json); choose another --run directory")
     try:
         folder.mkdir(parents=True, exist_ok=True)

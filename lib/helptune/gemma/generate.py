@@ -5,7 +5,7 @@ sees, and each row counts its own positions. Shapes are rounded up, so that few 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -99,7 +99,8 @@ def stream(
         tokens[row, : len(prompt)], lengths[row] = prompt, len(prompt)
     cache = empty_cache(config, rows, _round_up(length + sampling.max_new_tokens), base.dtype)
     key = jax.random.key(sampling.seed)
-    token, cache = _prefill(base, adapter, cache, jnp.asarray(tokens), jnp.asarray(lengths), key, sampling)
+    rule = replace(sampling, seed=0, max_new_tokens=1)  # the part that is compiled in: a new seed compiles nothing
+    token, cache = _prefill(base, adapter, cache, jnp.asarray(tokens), jnp.asarray(lengths), key, rule)
     running, stops = np.arange(rows) < len(prompts), np.array(stop_tokens(config))
     for step in range(sampling.max_new_tokens):
         now = np.asarray(token)
@@ -107,7 +108,7 @@ def stream(
         running &= ~np.isin(now, stops)
         if not running.any() or step + 1 == sampling.max_new_tokens:
             return
-        token, cache = _decode(base, adapter, cache, token, jnp.asarray(lengths + step), key, sampling)
+        token, cache = _decode(base, adapter, cache, token, jnp.asarray(lengths + step), key, rule)
 
 
 def stream_text(

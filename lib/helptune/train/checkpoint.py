@@ -1,10 +1,12 @@
 """Checkpoints that survive being killed at any moment: Orbax writes aside and renames when a step is complete."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from helptune.errors import RunError
 from helptune.train.step import TrainState
@@ -47,12 +49,11 @@ class Checkpoints:
         step, last = int(state.step), self.latest_step
         if step == last:
             return
+        record = {**vars(progress), "state_sha256": _sha256(state)}
         try:
             self._manager.save(
                 step,
-                args=self._args.Composite(
-                    state=self._args.StandardSave(state), progress=self._args.JsonSave(vars(progress))
-                ),
+                args=self._args.Composite(state=self._args.StandardSave(state), progress=self._args.JsonSave(record)),
             )
             self._manager.wait_until_finished()
         except Exception as error:  # tensorstore reports a full disk as ValueError, Orbax as OSError
@@ -72,11 +73,13 @@ class Checkpoints:
                     state=self._args.StandardRestore(jax.tree.map(_abstract, like)), progress=self._args.JsonRestore()
                 ),
             )
+            if restored.progress.pop("state_sha256") != _sha256(restored.state):
+                raise ValueError("its numbers are not those that were saved")
+            return restored.state, Progress(**restored.progress)
         except Exception as error:
             raise RunError(
                 f"{self.folder}/{step}: cannot be read ({_first_line(error)}); delete that folder to use an earlier one"
             ) from error
-        return restored.state, Progress(**restored.progress)
 
     def close(self) -> None:
         self._manager.close()
@@ -84,6 +87,14 @@ class Checkpoints:
 
 def _abstract(leaf):
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+
+
+def _sha256(state: TrainState) -> str:
+    # tensorstore checks its index but not the numbers themselves.
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(state):
+        digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()
 
 
 def _first_line(error: Exception) -> str:

@@ -15,12 +15,13 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from safetensors import SafetensorError
 from tqdm import tqdm
 
 from helptune.adapt.artifact import AdapterCard, load_adapter, save_adapter
 from helptune.adapt.lora import Adapters, LoraConfig, init_adapters
 from helptune.data.packing import Batch, Example, collate, pack, plan_batches
-from helptune.errors import DataError, Interrupted
+from helptune.errors import DataError, Interrupted, RunError
 from helptune.gemma.model import Base
 from helptune.train.checkpoint import Checkpoints, Progress
 from helptune.train.optimizer import OptimizerConfig, learning_rate, make_optimizer
@@ -84,7 +85,8 @@ def fit(
 ) -> FitResult:
     """Train adapters on `train`, watching `dev`; the run folder gets `metrics.jsonl`, `checkpoints/` and `adapter/`.
 
-    Raises Interrupted after Ctrl-C, RunError when a checkpoint cannot be written or read, DataError without examples.
+    Raises Interrupted after Ctrl-C, RunError when the disk is full or a checkpoint cannot be read, DataError without
+    examples.
     """
     if not train or not dev:
         raise DataError(f"{len(train)} training and {len(dev)} held-back conversations: both are needed")
@@ -101,19 +103,21 @@ def fit(
         loss, step = evaluate_loss(base, state.adapters, lora, held_back), int(state.step)
         log(metrics, {"step": step, "eval_loss": loss})
         if loss < progress.best_loss:
-            save_adapter(run / "adapter", state.adapters, replace(card, step=step, eval_loss=loss))
+            with _disk_errors(run / "adapter"):
+                save_adapter(run / "adapter", state.adapters, replace(card, step=step, eval_loss=loss))
             progress = Progress(loss, step, 0)
         else:
             progress = replace(progress, evaluations_since_best=progress.evaluations_since_best + 1)
         checkpoints.save(state, progress)
         return progress
 
-    if checkpoints.latest_step is not None:
+    resumed = checkpoints.latest_step is not None
+    if resumed:
         state, progress = checkpoints.restore(state)
-    truncate(metrics, int(state.step))
+    truncate(metrics, int(state.step) if resumed else -1)
     with contextlib.closing(checkpoints), _stop_requests() as stop_requested, tqdm(total=len(plan), unit="step") as bar:
         bar.update(int(state.step))
-        if int(state.step) == 0:
+        if not resumed:
             progress = measure(state, progress)
         while (step := int(state.step)) < len(plan) and progress.evaluations_since_best < config.patience:
             started = time.perf_counter()
@@ -144,7 +148,7 @@ def fit(
 
 
 def log(path: Path, record: dict) -> None:
-    with path.open("a", encoding="utf-8") as file:
+    with _disk_errors(path), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(record) + "\n")
 
 
@@ -152,7 +156,21 @@ def truncate(path: Path, last_step: int) -> None:
     """Forget what was logged after the step a run resumes from, and a line cut short by a kill."""
     if path.exists():
         kept = [line for line in path.read_text().splitlines() if _step(line) <= last_step]
-        path.write_text("".join(line + "\n" for line in kept))
+        part = path.with_name(f".{path.name}.part")
+        with _disk_errors(path):
+            part.write_text("".join(line + "\n" for line in kept))
+            part.replace(path)
+
+
+@contextlib.contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise RunError(
+            f"{path}: cannot be written ({error}). Make room on the disk and run the same command again to go on "
+            "from the last checkpoint"
+        ) from error
 
 
 def _step(line: str) -> float:

@@ -4,6 +4,7 @@ AdamW: Loshchilov and Hutter 2019, arXiv:1711.05101. The moments are float32, as
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import optax
 
@@ -12,7 +13,7 @@ import optax
 class OptimizerConfig:
     """`learning_rate` is the peak, reached after `warmup_steps`; the cosine ends at `final_fraction` of it."""
 
-    learning_rate: float = 5e-4
+    learning_rate: float = 3e-4
     warmup_steps: int = 10
     final_fraction: float = 0.1
     beta1: float = 0.9
@@ -40,7 +41,9 @@ def learning_rate(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
     )
 
 
+@cache
 def make_optimizer(config: OptimizerConfig, total_steps: int) -> optax.GradientTransformation:
+    """The same object for the same arguments: `train_step` then recognizes it and is compiled once."""
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
         optax.adamw(

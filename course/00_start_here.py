@@ -1,0 +1,115 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 00 · Start here
+#
+# **Question: what does a language model do before anyone taught it to help?**
+#
+# About 5 minutes to read, under 2 minutes to run on 2 CPU cores. You need Python; nothing else.
+# Afterwards you can load the real Gemma 3 270M, read its tokens, and say in what way a base model fails as an assistant.
+
+# %% [markdown]
+# ## Does my machine work?
+
+# %%
+from helptune.experiment.doctor import examine
+
+machine = examine()
+for check in machine["checks"]:
+    print("ok" if check["ok"] else check["advice"], "-", check["name"])
+
+# %% [markdown]
+# ## What is this model?
+#
+# The weights are the real, pretrained Gemma 3 270M. The first time, loading takes half a minute.
+# **Predict first:** of its 268 million parameters, what share sits in the embedding table of its 262,144 tokens?
+
+# %%
+from helptune.gemma.checkpoints import load_base, load_embedded_tokenizer
+
+base, tokenizer = load_base(), load_embedded_tokenizer()
+share = base.embedding.size / base.config.parameters
+print(f"{base.config.parameters:,} parameters, {share:.0%} of them in the embedding")
+
+# %% [markdown]
+# Nearly two thirds: the vocabulary is large and the model is small. The embedding is also the output layer (it is *tied*).
+#
+# ## What does the model read?
+#
+# Tokens: pieces of text with a number each. `▁` marks a space.
+
+# %%
+text = "Why is the sky blue?"
+ids = tokenizer.encode(text)
+print([tokenizer.piece(i) for i in ids])
+print("round trip:", tokenizer.decode(ids) == text)
+
+# %% [markdown]
+# ## How does it continue a text?
+#
+# A base model has learned one thing: to guess the next token. Every text starts with `<bos>`; without it, this model is lost.
+
+# %%
+import numpy as np
+
+from helptune.evaluate.score import score_text
+
+passage = "The Danube is a river in Europe. It rises in Germany and flows into the Black Sea."
+nll = score_text(base, tokenizer, passage)
+print(f"{len(nll)} tokens, mean surprise {nll.mean():.1f} nats")
+
+# %%
+from matplotlib.figure import Figure
+
+pieces = [tokenizer.piece(i) for i in tokenizer.encode(passage)]
+figure = Figure(figsize=(9, 3), layout="constrained")
+ax = figure.subplots()
+ax.bar(range(len(nll)), nll, color="#0072B2")
+ax.set_xticks(range(len(nll)), pieces, rotation=60, ha="right")
+ax.set_ylabel("surprise (nats)")
+ax.set_title("Where the model could not guess the next token")
+figure
+
+# %% [markdown]
+# *In words: one bar a token. Tall bars are names and turns of the sentence, low bars are what anybody could have guessed.*
+#
+# **Notice:** the first words are hard, `sea` after `Black` is nearly free. Fine-tuning will make *answers* less surprising.
+#
+# ## Does it answer?
+#
+# A chat is a text with marked turns. We open the model's turn and let it write.
+
+# %%
+from helptune.gemma.chat import render
+from helptune.gemma.generate import Sampling, generate
+
+prompt, _ = render([{"role": "user", "content": text}], tokenizer, base.config, reply=True)
+(reply,) = generate(base, [prompt], Sampling(max_new_tokens=40))
+print(tokenizer.decode(reply.tokens))
+print("stopped by itself:", reply.ended)
+
+# %% [markdown]
+# **What did you observe?** The model writes on, but nobody told it that a question wants an answer, nor that an answer ends.
+# It was never *shown* an assistant. That is what `make finetune` does, with 324 short conversations, and what the
+# next notebooks take apart.
+#
+# ## Check yourself
+#
+# Change the passage above so that its mean surprise falls below 1 nat. What kind of text is that?
+
+# %%
+mine = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
+surprise = float(np.mean(score_text(base, tokenizer, mine)))
+assert surprise < 1, f"your text still surprises the model by {surprise:.2f} nats a token: make it more predictable"
+print("below 1 nat: predictable text is what the model has nothing left to learn from")

@@ -1,0 +1,185 @@
+"""The main job in miniature: a tiny base, a dozen conversations, every stage; interrupted and continued."""
+
+import json
+import signal
+from dataclasses import replace
+
+import pytest
+from helptune.adapt.artifact import load_adapter
+from helptune.adapt.lora import LoraConfig
+from helptune.data.conversation import CATEGORIES
+from helptune.errors import ContextError, DataError, Interrupted, RunError
+from helptune.evaluate.answers import read_answers
+from helptune.experiment import finetune as station
+from helptune.experiment.config import RunConfig
+from helptune.experiment.finetune import few_shot_examples, finetune, read_data
+from helptune.gemma.checkpoints import embedded_sha256
+from helptune.train import fit as training
+from helptune.train.fit import TrainConfig
+
+HELDOUT = ["facts-1", "facts-2", "write-1"]
+STAGES = ["base_loss", "base_answers", "few_shot_answers", "tuned_loss", "tuned_answers"]
+
+
+def record(name, category, question, answer):
+    messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    labels = {"category": category, "difficulty": "easy"}
+    return {"id": name, "source": "test", "license": "Apache-2.0", "messages": messages, **labels}
+
+
+def write_lines(path, records):
+    path.write_text("".join(json.dumps(r) + "\n" for r in records))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    train = [record(f"t{i}", CATEGORIES[i], f"What is {i} + {i}?", f"It is {2 * i}.") for i in range(12)]
+    heldout = [record(name, name.split("-")[0], f"Tell me about {name}.", "It is short.") for name in HELDOUT]
+    return RunConfig(
+        dtype="float32",
+        train_file=write_lines(folder / "train.jsonl", train),
+        heldout_file=write_lines(folder / "heldout.jsonl", heldout),
+        max_new_tokens=4,
+        lora=LoraConfig(rank=2, alpha=4.0, dropout=0.1),
+        train=TrainConfig(seq_len=64, batch_rows=1, epochs=1, eval_every=2),
+    )
+
+
+@pytest.fixture(autouse=True)
+def _tiny_world(monkeypatch, word_base):
+    monkeypatch.setattr(station, "load_base", lambda dtype: word_base)
+
+
+@pytest.fixture(scope="module")
+def whole(config, word_base, tmp_path_factory):
+    """(directory, summary) of a run that was never interrupted, report included."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(station, "load_base", lambda dtype: word_base)
+        return run, finetune(config, run)
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """The optimizer steps that are taken during a test."""
+    taken, real = [], training.train_step
+
+    def counted(base, state, *args, **kwargs):
+        taken.append(int(state.step) + 1)
+        return real(base, state, *args, **kwargs)
+
+    monkeypatch.setattr(training, "train_step", counted)
+    return taken
+
+
+def metrics(run):
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def without_times(summary):
+    return {k: v for k, v in summary.items() if k not in ("seconds", "peak_rss_gib")}
+
+
+def test_a_run_leaves_every_file_it_promises(whole):
+    run, summary = whole
+    files = ["config.json", "environment.json", "metrics.jsonl", "report.html", "adapter/adapter.safetensors"]
+    files += [f"eval/{name}" for name in ("base.jsonl", "few_shot.jsonl", "tuned.jsonl", "stages.json")]
+    assert [name for name in files if not (run / name).is_file()] == []
+    assert json.loads((run / "eval" / "summary.json").read_text()) == json.loads(json.dumps(summary))
+
+
+def test_the_summary_holds_what_the_report_needs(whole, config, word_base):
+    run, summary = whole
+    for model in ("base", "tuned"):
+        loss = summary["heldout_loss"][model]
+        assert loss["overall"] > 0
+        assert list(loss["by_category"]) == ["facts", "write"]
+        assert min(loss["by_category"].values()) <= loss["overall"] <= max(loss["by_category"].values())
+    assert summary["conversations"] == {"train": 11, "held_back": 1, "held_out": 3}
+    assert summary["parameters"]["base"] == word_base.config.parameters
+    adapters, card = load_adapter(run / "adapter", word_base.config, embedded_sha256())
+    assert summary["parameters"]["trainable"] == sum(x.size for pair in adapters.values() for x in pair.values())
+    assert summary["adapter_bytes"] == (run / "adapter" / "adapter.safetensors").stat().st_size
+    assert (summary["training"]["best_step"], summary["training"]["best_loss"]) == (card.step, card.eval_loss)
+    assert set(summary["seconds"]) == {*STAGES, "train"}
+    assert card.lora == config.lora
+
+
+def test_the_kept_adapter_is_the_one_with_the_least_held_back_loss(whole):
+    run, summary = whole
+    measured = [m for m in metrics(run) if "eval_loss" in m]
+    best = min(measured, key=lambda m: m["eval_loss"])
+    assert (summary["training"]["best_step"], summary["training"]["best_loss"]) == (best["step"], best["eval_loss"])
+
+
+def test_every_model_answers_every_held_out_conversation(whole):
+    run, _ = whole
+    for name in ("base", "few_shot", "tuned"):
+        answers = read_answers(run / "eval" / f"{name}.jsonl")
+        assert sorted(a.id for a in answers) == sorted(HELDOUT)
+        assert max(a.tokens for a in answers) <= 4
+
+
+def test_the_same_command_again_trains_and_answers_nothing(whole, config, steps, monkeypatch):
+    run, summary = whole
+    monkeypatch.setattr(station, "answer_all", None)
+    monkeypatch.setattr(station, "heldout_loss", None)
+    assert without_times(finetune(config, run)) == without_times(json.loads(json.dumps(summary)))
+    assert steps == []
+
+
+def test_an_interrupted_run_ends_as_if_it_had_not_been(whole, config, steps, tmp_path, monkeypatch):
+    """Ctrl-C after the second step, as the terminal sends it; then the same command."""
+    write, real = [], training.log
+
+    def log(path, line):
+        real(path, line)
+        write.append(line)
+        if line["step"] == 2 and "loss" in line:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(training, "log", log)
+    with pytest.raises(Interrupted, match=r"stopped after step 2 of \d+; run the same command again"):
+        finetune(config, tmp_path / "run")
+    monkeypatch.setattr(training, "log", real)
+    monkeypatch.setattr(station, "write_report", lambda run, heldout: None)
+    assert not (tmp_path / "run" / "eval" / "summary.json").exists()
+
+    run, summary = whole
+    continued = finetune(config, tmp_path / "run")
+    assert without_times(continued) == without_times(summary)
+    assert steps == list(range(1, summary["training"]["steps"] + 1))
+    assert read_answers(tmp_path / "run" / "eval" / "tuned.jsonl") == read_answers(run / "eval" / "tuned.jsonl")
+
+
+def test_a_directory_of_another_configuration_is_left_alone(whole, config):
+    run, _ = whole
+    before = (run / "config.json").read_bytes()
+    with pytest.raises(RunError, match=r"lora\.rank: 2 -> 3"):
+        finetune(replace(config, lora=replace(config.lora, rank=3)), run)
+    assert (run / "config.json").read_bytes() == before
+
+
+def test_a_conversation_that_does_not_fit_is_found_before_anything_is_written(config, tmp_path):
+    """Following the advice, a larger --seq-len, must not meet a directory that holds the smaller one."""
+    narrow = replace(config, train=replace(config.train, seq_len=8))
+    with pytest.raises(ContextError, match=r"conversation 't0' needs \d+ tokens, seq_len is 8: raise --seq-len"):
+        finetune(narrow, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("train", "heldout"), [(9, 1), (10, 0)])
+def test_too_few_conversations_are_refused(train, heldout, tmp_path):
+    files = [
+        write_lines(tmp_path / f"{n}.jsonl", [record(f"r{i}", "facts", "a?", "b") for i in range(n)])
+        for n in (train, heldout)
+    ]
+    with pytest.raises(DataError, match=f"{train} training and {heldout} held-out conversations; at least 10 and 1"):
+        read_data(RunConfig(train_file=files[0], heldout_file=files[1]))
+
+
+def test_other_data_sets_take_their_first_four_as_solved_examples(config):
+    train, _ = read_data(config)
+    assert few_shot_examples(train) == train[:4]

@@ -1,0 +1,220 @@
+"""The report: honest, hostile-proof, self-contained, and the same every time."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+from rich.console import Console
+
+from helptune.data.conversation import CATEGORIES, Conversation, Message
+from helptune.errors import RunError
+from helptune.experiment.config import RunConfig
+from helptune.experiment.evidence import read_evidence, verdict, wilson
+from helptune.experiment.report import terminal_summary, write_report
+from helptune.experiment.runs import open_run
+
+HOSTILE = (
+    '</pre><script>alert(1)</script><img src="http://evil.example/x" onerror=alert(2)> {{ 7 * 7 }} \ud800 ' + "x" * 999
+)
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a page, as a browser would see them."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.text = [], [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_data(self, data):
+        self.text += data
+
+    def count(self, css_class):
+        return sum(name == "class" and css_class in value.split() for _, name, value in self.attributes)
+
+
+def conversations(count=24):
+    turns = (Message("user", HOSTILE), Message("assistant", HOSTILE))
+    pairs = [(category, i) for category in CATEGORIES for i in range(count // len(CATEGORIES))]
+    return [Conversation(f"{c}-{i}", "test", "CC0-1.0", turns, c, "easy" if i == 0 else "hard") for c, i in pairs]
+
+
+def make_run(folder, heldout, *, base=3.0, tuned=2.0, ended=None, best_step=2):
+    """A finished run of two steps; `ended` counts the answers of each model that ended."""
+    ended = ended or {"base": 1, "few_shot": 20, "tuned": 23}
+    open_run(folder, RunConfig())
+    (folder / "adapter").mkdir()
+    (folder / "eval").mkdir()
+    (folder / "adapter" / "adapter.json").write_text(json.dumps({"base": "gemma", "lora": {"rank": 16}}))
+    step = {"loss": 2.5, "grad_norm": 1.0, "learning_rate": 1e-4, "tokens": 100, "supervised": 50}
+    records = [{"step": 0, "eval_loss": 3.0}, *({"step": i, **step, "seconds": 10.0 / i} for i in (1, 2))]
+    (folder / "metrics.jsonl").write_text(
+        "".join(json.dumps(r) + "\n" for r in [*records, {"step": 2, "eval_loss": 2.4}])
+    )
+    for name, n in ended.items():
+        rows = [
+            {"id": c.id, "text": HOSTILE, "ended": i < n, "tokens": 9 if i < n else 160} for i, c in enumerate(heldout)
+        ]
+        (folder / "eval" / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    categories = dict.fromkeys(c.category or "all" for c in heldout)
+    summary = {
+        "heldout_loss": {
+            name: {"overall": loss, "by_category": dict.fromkeys(categories, loss)}
+            for name, loss in (("base", base), ("tuned", tuned))
+        },
+        "conversations": {"train": 90, "held_back": 10, "held_out": len(heldout)},
+        "training": {"best_loss": 2.4, "best_step": best_step, "steps": 2, "stopped_early": False},
+        "parameters": {"base": 1000, "trainable": 10},
+        "adapter_bytes": 2**20,
+        "seconds": {"base_loss": 1.0, "train": 100.0},
+        "peak_rss_gib": 1.5,
+    }
+    (folder / "eval" / "summary.json").write_text(json.dumps(summary))
+    return folder
+
+
+def terminal(run):
+    console = Console(width=200)
+    with console.capture() as captured:
+        console.print(terminal_summary(run))
+    return captured.get()
+
+
+@pytest.fixture(scope="module")
+def heldout():
+    return conversations()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, heldout):
+    return make_run(tmp_path_factory.mktemp("runs") / "a [run] <b>", heldout)
+
+
+@pytest.fixture(scope="module")
+def page(run, heldout):
+    return Page(write_report(run, heldout).read_text())
+
+
+def test_hostile_text_is_shown_and_not_run(page):
+    assert not {"script", "img", "iframe", "link", "object"} & set(page.tags)
+    assert not [name for _, name, _ in page.attributes if name.startswith("on")]
+    assert page.text.count("<script>alert(1)</script>") == 24 * 5
+    assert "{{ 7 * 7 }}" in page.text
+
+
+def test_nothing_is_loaded_from_anywhere(page):
+    policy = next(v for t, n, v in page.attributes if t == "meta" and n == "content" and "default-src" in v)
+    assert policy == "default-src 'none'; style-src 'unsafe-inline'"
+    urls = [
+        (tag, value) for tag, name, value in page.attributes if name in ("src", "href", "xlink:href", "action", "data")
+    ]
+    assert {url for url in urls if not url[1].startswith("#")} == {("a", "https://ai.google.dev/gemma/terms")}
+    assert "@import" not in page.text
+    assert not re.search(r"url\((?!#)", page.text)
+
+
+def test_the_first_prompt_of_each_category_is_shown_openly(run, heldout):
+    shown, folded = write_report(run, heldout).read_text().split("<summary>The other 12 held-out prompts")
+    assert re.findall(r'class="note">(\S+-\d), easy<', shown) == [f"{c}-0" for c in CATEGORIES]
+    assert re.findall(r'class="note">(\S+-\d), hard<', folded) == [f"{c}-1" for c in CATEGORIES]
+
+
+def test_records_without_categories_still_give_twelve_prompts(tmp_path):
+    plain = [Conversation(c.id, c.source, c.license, c.messages) for c in conversations()]
+    shown = write_report(make_run(tmp_path / "run", plain), plain).read_text().split("<summary>The other 12")[0]
+    assert shown.count('class="example"') == 12
+
+
+def test_every_answer_says_whether_it_ended(page):
+    assert (page.count("ended"), page.count("cut")) == (1 + 20 + 23, 23 + 4 + 1)
+
+
+def test_every_picture_has_words(page):
+    assert page.tags.count("svg") == 4
+    assert len([v for t, n, v in page.attributes if n == "aria-label" and v]) == 4
+
+
+@pytest.mark.parametrize(
+    ("tuned", "ended", "expected"),
+    [
+        (2.0, 23, "Held-out loss fell by 33.3%, and more answers end by themselves"),
+        (3.3, 23, "Held-out loss rose by 10.0%, but more answers end by themselves"),
+        (2.0, 13, "Held-out loss fell by 33.3%, with no clear change in how many answers end by themselves"),
+        (2.0, 2, "Held-out loss fell by 33.3%, but fewer answers end by themselves"),
+        (3.3, 2, "Held-out loss rose by 10.0%, and fewer answers end by themselves"),
+        (
+            2.9999,
+            12,
+            "Held-out loss changed by less than 0.1%, with no clear change in how many answers end by themselves",
+        ),
+        (float("nan"), 23, "Held-out loss is no longer a number, but more answers end by themselves"),
+    ],
+)
+def test_verdict_follows_the_figures(tmp_path, heldout, tuned, ended, expected):
+    counts = {"base": 12 if ended < 23 else 1, "few_shot": 12, "tuned": ended}
+    run = make_run(tmp_path / "run", heldout, tuned=tuned, ended=counts)
+    assert verdict(read_evidence(run))[0] == expected
+
+
+def test_report_and_terminal_carry_the_verdict_of_a_failed_run(tmp_path, heldout):
+    run = make_run(tmp_path / "run", heldout, tuned=3.3, ended={"base": 12, "few_shot": 12, "tuned": 2})
+    expected = "Held-out loss rose by 10.0%, and fewer answers end by themselves"
+    assert f"<h1>{expected}</h1>" in write_report(run, heldout).read_text()
+    assert expected in terminal(run)
+
+
+def test_an_untrained_adapter_is_called_one(tmp_path, heldout):
+    run = make_run(tmp_path / "run", heldout, tuned=3.0, best_step=0)
+    assert "the adapter kept is the untrained one" in write_report(run, heldout).read_text()
+
+
+def test_rebuilding_gives_the_same_bytes_and_leaves_nothing_behind(run, heldout):
+    first = write_report(run, heldout).read_bytes()
+    assert write_report(run, heldout).read_bytes() == first
+    assert not list(run.glob(".report*"))
+
+
+def test_terminal_summary_names_counts_and_report(run):
+    text = terminal(run)
+    for expected in (
+        "3.000 -> 2.000",
+        "-33.3%",
+        "23 of 24",
+        "1.00%",
+        "1.0 MiB",
+        "20 tokens/s",
+        "1.50 GiB",
+        "a [run] <b>",
+    ):
+        assert expected in text
+
+
+@pytest.mark.parametrize("name", ["eval/summary.json", "metrics.jsonl", "eval/tuned.jsonl", "adapter/adapter.json"])
+@pytest.mark.parametrize("damage", ["missing", "cut short"])
+def test_unfinished_run_is_refused_by_file_name(tmp_path, heldout, name, damage):
+    path = make_run(tmp_path / "run", heldout) / name
+    path.write_text(path.read_text()[:-5]) if damage == "cut short" else path.unlink()
+    for make in (lambda: write_report(tmp_path / "run", heldout), lambda: terminal_summary(tmp_path / "run")):
+        with pytest.raises(RunError, match=re.escape(path.name)):
+            make()
+    assert not (tmp_path / "run" / "report.html").exists()
+
+
+def test_foreign_files_are_refused(tmp_path, heldout):
+    run = make_run(tmp_path / "run", heldout)
+    other = [Conversation("other", "test", "CC0-1.0", heldout[0].messages)]
+    with pytest.raises(RunError, match="other held-out conversations"):
+        write_report(run, other)
+    (run / "eval" / "summary.json").write_text("[]")
+    with pytest.raises(RunError, match="not as expected"):
+        terminal_summary(run)
+
+
+def test_wilson_interval_has_a_width_where_the_normal_one_has_none():
+    assert wilson(0, 72) == pytest.approx((0.0, 0.0507), abs=1e-4)
+    assert wilson(10, 20) == pytest.approx((0.2993, 0.7007), abs=1e-4)

@@ -1,0 +1,113 @@
+"""Laws of the optimizer: the schedule's corners, the clip, and AdamW as written in its paper, in plain numpy."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from helptune.train.optimizer import OptimizerConfig, learning_rate, make_optimizer
+
+
+def test_the_schedule_starts_at_zero_peaks_after_the_warmup_and_ends_at_its_final_fraction():
+    schedule = learning_rate(OptimizerConfig(learning_rate=4e-4, warmup_steps=10, final_fraction=0.25), 110)
+    assert float(schedule(0)) == 0
+    assert float(schedule(5)) == pytest.approx(2e-4)
+    assert float(schedule(10)) == pytest.approx(4e-4)
+    assert float(schedule(60)) == pytest.approx((4e-4 + 1e-4) / 2)
+    assert float(schedule(110)) == pytest.approx(1e-4)
+    assert float(schedule(10_000)) == pytest.approx(1e-4)
+
+
+def test_without_warmup_the_schedule_starts_at_its_peak():
+    assert float(learning_rate(OptimizerConfig(learning_rate=3e-4, warmup_steps=0), 50)(0)) == pytest.approx(3e-4)
+
+
+@pytest.mark.parametrize("total_steps", [1, 9, 10, 11])
+def test_a_run_as_short_as_its_warmup_never_exceeds_the_peak(total_steps):
+    schedule = learning_rate(OptimizerConfig(learning_rate=1e-3, warmup_steps=10), total_steps)
+    rates = [float(schedule(step)) for step in range(total_steps + 1)]
+    assert all(0 <= rate <= 1e-3 * (1 + 1e-6) for rate in rates)
+    assert rates[1] == pytest.approx(1e-4)
+
+
+def updates(config, gradients, start, total_steps=20):
+    """Parameters after each of `gradients`."""
+    optimizer, trace, params = make_optimizer(config, total_steps), [], start
+    state = optimizer.init(params)
+    for gradient in gradients:
+        change, state = optimizer.update(gradient, state, params)
+        params = optax.apply_updates(params, change)
+        trace.append(params)
+    return trace
+
+
+def random_trees(count, scale):
+    rng = np.random.default_rng(0)
+    return [{"a": scale * rng.normal(size=(3, 2)), "b": scale * rng.normal(size=4)} for _ in range(count)]
+
+
+def as_float32(tree):
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), tree)
+
+
+def test_gradients_below_norm_1_pass_and_larger_ones_are_scaled_to_it():
+    """Adam forgets the size of a gradient, but not how it compares with the one before."""
+    config = OptimizerConfig(warmup_steps=0, weight_decay=0.0)
+    direction = {"w": jnp.array([0.6, 0.8])}  # norm 1
+    start = {"w": jnp.zeros(2)}
+
+    def after(*sizes):
+        return updates(config, [jax.tree.map(lambda g, s=s: s * g, direction) for s in sizes], start)[-1]["w"]
+
+    np.testing.assert_allclose(after(0.5, 100.0), after(0.5, 1.0), rtol=1e-6)
+    assert not np.allclose(after(0.5, 1.0), after(0.5, 0.9), rtol=1e-3)
+
+
+@pytest.mark.parametrize("scale", [0.05, 5.0], ids=["below the clip", "clipped"])
+def test_updates_match_adamw_written_in_numpy(scale):
+    config = OptimizerConfig(learning_rate=1e-2, warmup_steps=3, beta1=0.8, beta2=0.95, weight_decay=0.1)
+    steps, total = random_trees(8, scale), 8
+    p = {"a": np.full((3, 2), 0.5), "b": np.full(4, -0.3)}
+    ours = updates(config, map(as_float32, steps), as_float32(p), total)
+    m, v = ({name: np.zeros_like(x) for name, x in p.items()} for _ in range(2))
+    for t, raw in enumerate(steps):
+        norm = math.sqrt(sum((g**2).sum() for g in raw.values()))
+        done = (t - 3) / (total - 3)
+        rate = 1e-2 * (t / 3 if t < 3 else 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * done)))
+        for name in p:
+            g = raw[name] / max(1.0, norm)
+            m[name] = 0.8 * m[name] + 0.2 * g
+            v[name] = 0.95 * v[name] + 0.05 * g**2
+            m_hat, v_hat = m[name] / (1 - 0.8 ** (t + 1)), v[name] / (1 - 0.95 ** (t + 1))
+            p[name] = p[name] - rate * (m_hat / (np.sqrt(v_hat) + 1e-8) + 0.1 * p[name])
+            np.testing.assert_allclose(ours[t][name], p[name], rtol=1e-5, atol=1e-6)
+
+
+def test_the_first_step_of_a_warmup_changes_nothing():
+    gradients = map(as_float32, random_trees(1, 1.0))
+    (after,) = updates(OptimizerConfig(warmup_steps=5), gradients, {"a": jnp.ones((3, 2)), "b": jnp.ones(4)})
+    assert all((leaf == 1).all() for leaf in jax.tree.leaves(after))
+
+
+def test_equal_configurations_share_one_optimizer_so_that_a_step_is_compiled_once():
+    assert make_optimizer(OptimizerConfig(), 7) is make_optimizer(OptimizerConfig(), 7)
+    assert make_optimizer(OptimizerConfig(), 7) is not make_optimizer(OptimizerConfig(), 8)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"learning_rate": 0.0}, "learning_rate=0.0"),
+        ({"learning_rate": -1e-3}, "both must be positive"),
+        ({"clip_norm": 0.0}, "clip_norm=0.0"),
+        ({"warmup_steps": -1}, "warmup_steps=-1"),
+        ({"weight_decay": -0.1}, "neither may be negative"),
+    ],
+    ids=str,
+)
+def test_an_impossible_optimizer_is_refused_with_the_value(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        OptimizerConfig(**wrong)
