@@ -70,16 +70,15 @@ nll = score_text(base, tokenizer, passage)
 print(f"{len(nll)} tokens, mean surprise {nll.mean():.1f} nats")
 
 # %%
-from matplotlib.figure import Figure
+import matplotlib.pyplot as plt
 
 pieces = [tokenizer.piece(i) for i in tokenizer.encode(passage)]
-figure = Figure(figsize=(9, 3), layout="constrained")
-ax = figure.subplots()
+figure, ax = plt.subplots(figsize=(9, 3), layout="constrained")
 ax.bar(range(len(nll)), nll, color="#0072B2")
 ax.set_xticks(range(len(nll)), pieces, rotation=60, ha="right")
 ax.set_ylabel("surprise (nats)")
 ax.set_title("Where the model could not guess the next token")
-figure
+plt.show()
 
 # %% [markdown]
 # *In words: one bar a token. Tall bars are names and turns of the sentence, low bars are what anybody could have guessed.*

@@ -92,7 +92,8 @@ def finetune(
         dtype=dtype,
         train_file=data,
         heldout_file=heldout,
-        lora=LoraConfig(rank=rank, alpha=alpha, dropout=dropout, sites=tuple(sites.split(",")), rank_stabilized=rank_stabilized),
+        lora=LoraConfig(rank=rank, alpha=alpha, dropout=dropout, sites=tuple(sites.split(",")),
+                        rank_stabilized=rank_stabilized),
         train=TrainConfig(
             seq_len=seq_len, batch_rows=batch_rows, accumulate=accumulate, epochs=epochs, seed=seed,
             optimizer=OptimizerConfig(learning_rate=learning_rate),

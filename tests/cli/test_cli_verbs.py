@@ -6,6 +6,8 @@ import sys
 
 import pytest
 import typer
+from typer.testing import CliRunner
+
 from helptune import cli
 from helptune.adapt.artifact import AdapterCard, save_adapter
 from helptune.adapt.lora import LoraConfig
@@ -13,7 +15,6 @@ from helptune.errors import Interrupted
 from helptune.experiment.config import RunConfig
 from helptune.experiment.runs import open_run
 from helptune.gemma import checkpoints
-from typer.testing import CliRunner
 
 VERBS = ["doctor", "finetune", "chat", "score", "report", "bench train"]
 

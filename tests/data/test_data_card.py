@@ -9,6 +9,7 @@ from statistics import median
 
 import pytest
 import yaml
+
 from helptune.data.conversation import CATEGORIES, CURATED, DIFFICULTIES, Conversation, load_curated
 from helptune.gemma.chat import render
 from helptune.gemma.config import gemma3_270m

@@ -5,10 +5,11 @@ import re
 from dataclasses import asdict
 
 import pytest
-from helptune.data.conversation import CATEGORIES, DIFFICULTIES, Conversation, parse_conversation, read_conversations
-from helptune.errors import DataError
 from hypothesis import example, given
 from hypothesis import strategies as st
+
+from helptune.data.conversation import CATEGORIES, DIFFICULTIES, Conversation, parse_conversation, read_conversations
+from helptune.errors import DataError
 
 GOOD = {
     "id": "greeting-1",

@@ -5,6 +5,7 @@ from collections import Counter
 from itertools import product
 
 import pytest
+
 from helptune.data.conversation import CATEGORIES, CURATED, DIFFICULTIES, load_curated
 from helptune.data.packing import tokenize
 from helptune.experiment.finetune import FEW_SHOT_IDS, few_shot_examples

@@ -3,14 +3,15 @@
 import jax
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from helptune.data.conversation import load_curated
 from helptune.data.packing import Example, collate, pack, plan_batches, tokenize
 from helptune.errors import ContextError
 from helptune.gemma.config import gemma3_270m
 from helptune.gemma.model import forward
 from helptune.gemma.tokenizer import PAD
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 SEQ_LEN = 16
 hidden_states = jax.jit(lambda base, b: forward(base, b.tokens, b.positions, b.segments)[0])

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict
 
 import pytest
+
 from helptune.data.conversation import Conversation, Message
 from helptune.evaluate import answers as station
 from helptune.evaluate.answers import Answer, answer_all, read_answers, transcript_prompt

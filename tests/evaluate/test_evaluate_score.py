@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from helptune.adapt.lora import LoraConfig, attach, init_adapters
 from helptune.errors import ContextError
 from helptune.evaluate.score import score_text

@@ -5,14 +5,15 @@ import re
 from dataclasses import asdict, replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from helptune.adapt.lora import LoraConfig
 from helptune.errors import RunError
 from helptune.experiment.config import DTYPES, RunConfig, differences, read_config, to_json
 from helptune.gemma.model import SITES
 from helptune.train.fit import TrainConfig
 from helptune.train.optimizer import OptimizerConfig
-from hypothesis import given
-from hypothesis import strategies as st
 
 CONFIGS = st.builds(
     RunConfig,

@@ -5,6 +5,7 @@ import signal
 from dataclasses import replace
 
 import pytest
+
 from helptune.adapt.artifact import load_adapter
 from helptune.adapt.lora import LoraConfig
 from helptune.data.conversation import CATEGORIES

@@ -8,10 +8,12 @@ from importlib.metadata import version
 
 import psutil
 import pytest
+
 from helptune.errors import RunError
 from helptune.experiment.config import RunConfig, read_config
+from helptune.experiment.environment import PACKAGES, environment
 from helptune.experiment.finetune import _Stages, peak_rss_gib
-from helptune.experiment.runs import PACKAGES, environment, open_run, read_json
+from helptune.experiment.runs import open_run, read_json
 
 CONFIG = RunConfig(max_new_tokens=5)
 

@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import train_runs
+
 from helptune.train import fit as loop
 
 

@@ -108,5 +108,5 @@ def test_a_damaged_checkpoint_is_noticed_and_the_one_before_it_leads_to_the_same
 
 def test_a_checkpoint_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "checkpoints").write_text("")
-    with pytest.raises(RunError, match="checkpoints: cannot write the checkpoint of step 0 .*no earlier checkpoint"):
+    with pytest.raises(RunError, match=r"checkpoints: cannot write the checkpoint of step 0 .*no earlier checkpoint"):
         train(tmp_path)

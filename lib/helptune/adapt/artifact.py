@@ -1,8 +1,6 @@
 """An adapter on disk: the matrices as safetensors, and a small JSON that says what they belong to."""
 
-import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import safetensors.numpy
 
 from helptune.adapt.lora import Adapters, LoraConfig
 from helptune.errors import AdapterError
+from helptune.files import file_sha256, write_whole
 from helptune.gemma.chat import TEMPLATE_HASH
 from helptune.gemma.config import GemmaConfig
 from helptune.gemma.model import site_shapes
@@ -34,11 +33,10 @@ class AdapterCard:
 
 def save_adapter(folder: Path, adapters: Adapters, card: AdapterCard) -> None:
     """Write both files, each put in place only when complete."""
-    folder.mkdir(parents=True, exist_ok=True)
     flat = {f"{site}.{name}": np.asarray(leaf) for site, pair in adapters.items() for name, leaf in pair.items()}
-    _replace(folder / WEIGHTS, lambda part: safetensors.numpy.save_file(flat, part))
-    fields = {**asdict(card), "adapter_sha256": _sha256(folder / WEIGHTS)}
-    _replace(folder / CARD, lambda part: part.write_text(json.dumps(fields, indent=2) + "\n"))
+    write_whole(folder / WEIGHTS, lambda part: safetensors.numpy.save_file(flat, part))
+    fields = {**asdict(card), "adapter_sha256": file_sha256(folder / WEIGHTS)}
+    write_whole(folder / CARD, lambda part: part.write_text(json.dumps(fields, indent=2) + "\n"))
 
 
 def load_adapter(folder: Path | str, model: GemmaConfig, base_sha256: str) -> tuple[Adapters, AdapterCard]:
@@ -57,7 +55,7 @@ def load_adapter(folder: Path | str, model: GemmaConfig, base_sha256: str) -> tu
             raise AdapterError(f"{folder}: this adapter was trained for {what} {found}, here it is {needed}")
     path, shapes = Path(folder) / WEIGHTS, site_shapes(model)
     try:
-        found = _sha256(path)
+        found = file_sha256(path)
         if sha256 and found != sha256:
             raise AdapterError(f"{path}: damaged, its sha256 is {found}, {CARD} says {sha256}")
         flat = safetensors.numpy.load_file(path)
@@ -96,17 +94,3 @@ def _read_card(path: Path) -> tuple[AdapterCard, str]:
         raise AdapterError(f"{path.parent}: not an adapter folder, {path.name} is missing") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise AdapterError(f"{path}: not a valid adapter card ({error})") from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _replace(path: Path, write) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from helptune.data.conversation import Conversation, Message
+from helptune.files import write_whole
 from helptune.gemma.chat import render
 from helptune.gemma.generate import Sampling, stop_tokens, stream
 from helptune.gemma.model import Adapter, Base
@@ -74,10 +75,8 @@ def read_answers(path: Path) -> list[Answer]:
 
 
 def _write_answers(path: Path, answers: Iterable[Answer]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text("".join(json.dumps(asdict(a), ensure_ascii=False) + "\n" for a in answers), encoding="utf-8")
-    part.replace(path)
+    lines = "".join(json.dumps(asdict(a), ensure_ascii=False) + "\n" for a in answers)
+    write_whole(path, lambda part: part.write_text(lines, encoding="utf-8"))
 
 
 def chat_prompt(conversation: Conversation, base: Base, tokenizer: Tokenizer) -> list[int]:

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import psutil
 
 from helptune.errors import HelptuneError
-from helptune.experiment.runs import environment
-from helptune.gemma.checkpoints import cache_dir
+from helptune.experiment.environment import environment
+from helptune.files import cache_dir
 
 _NEEDED_MEMORY_GIB, _NEEDED_DISK_GIB = 3.5, 2.0
 _JOB_TFLOP = (

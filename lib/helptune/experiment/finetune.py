@@ -27,6 +27,7 @@ from helptune.evaluate.answers import answer_all
 from helptune.experiment.config import RunConfig
 from helptune.experiment.report import write_report
 from helptune.experiment.runs import open_run
+from helptune.files import write_whole
 from helptune.gemma.checkpoints import embedded_sha256, load_base, load_embedded_tokenizer
 from helptune.gemma.model import Base
 from helptune.gemma.tokenizer import Tokenizer
@@ -79,7 +80,7 @@ def finetune(config: RunConfig, run: Path) -> dict[str, Any]:
         "seconds": stages.seconds,
         "peak_rss_gib": stages.peak_rss_gib,
     }
-    (run / "eval" / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_whole(run / "eval" / "summary.json", lambda part: part.write_text(json.dumps(summary, indent=2) + "\n"))
     write_report(run, heldout)
     return summary
 
@@ -151,7 +152,6 @@ class _Stages:
 
     def __init__(self, path: Path):
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
         stored = json.loads(path.read_text()) if path.exists() else {}
         self.results, self.seconds = stored.get("results", {}), stored.get("seconds", {})
         self.peak_rss_gib = stored.get("peak_rss_gib", 0.0)
@@ -175,6 +175,4 @@ class _Stages:
 
     def _save(self) -> None:
         kept = {"results": self.results, "seconds": self.seconds, "peak_rss_gib": self.peak_rss_gib}
-        part = self.path.with_suffix(".part")
-        part.write_text(json.dumps(kept, indent=2) + "\n")
-        part.replace(self.path)
+        write_whole(self.path, lambda part: part.write_text(json.dumps(kept, indent=2) + "\n"))

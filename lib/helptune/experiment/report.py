@@ -4,7 +4,6 @@ It is made from the files of the run's directory alone, so it can be made again 
 models wrote is hostile text: every value is escaped, and the page's own policy forbids scripts and loading anything.
 """
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from helptune import plots
 from helptune.data.conversation import DIFFICULTIES, Conversation
 from helptune.errors import RunError
 from helptune.experiment.evidence import MODELS, Evidence, read_evidence, verdict
+from helptune.files import write_whole
 
 REPORT = "report.html"
 _SIDE_BY_SIDE = 12
@@ -38,16 +38,12 @@ def write_report(run: Path, heldout: Sequence[Conversation]) -> Path:
     """Write `report.html`, put in place only when complete. Raises RunError for a run that is unfinished or damaged."""
     with _expecting_complete(run):
         page = _render(run, read_evidence(run), heldout)
-    path, part = run / REPORT, run / f".{REPORT}.{os.getpid()}"
     try:
         # JSON of other people may hold half a surrogate pair, which UTF-8 has no bytes for.
-        part.write_bytes(page.encode("utf-8", errors="xmlcharrefreplace"))
-        part.replace(path)
+        write_whole(run / REPORT, lambda part: part.write_bytes(page.encode("utf-8", errors="xmlcharrefreplace")))
     except OSError as error:
-        raise RunError(f"{path}: cannot be written ({error})") from error
-    finally:
-        part.unlink(missing_ok=True)
-    return path
+        raise RunError(f"{run / REPORT}: cannot be written ({error})") from error
+    return run / REPORT
 
 
 def terminal_summary(run: Path) -> Table:

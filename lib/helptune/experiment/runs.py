@@ -4,19 +4,13 @@ It holds `config.json`, `environment.json`, `metrics.jsonl`, `checkpoints/`, `ad
 every number in the report can be traced to one of the other files.
 """
 
-import importlib.metadata
 import json
-import os
-import platform
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from helptune.errors import RunError
 from helptune.experiment.config import RunConfig, differences, read_config, to_json
-
-PACKAGES = ("helptune", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "sentencepiece", "gguf")
+from helptune.experiment.environment import environment
 
 
 def open_run(folder: Path, config: RunConfig) -> None:
@@ -40,26 +34,6 @@ def open_run(folder: Path, config: RunConfig) -> None:
         (folder / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n")
     except OSError as error:
         raise RunError(f"{folder}: cannot be written ({error})") from error
-
-
-def environment() -> dict[str, Any]:
-    """Versions and machine, for the report: what a reader needs to repeat the run."""
-    return {
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-    }
-
-
-def processor() -> str:
-    """The processor's model name where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or "unknown"
 
 
 def read_json(path: Path) -> dict[str, Any]:

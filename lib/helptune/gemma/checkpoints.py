@@ -4,9 +4,7 @@ The embedded model is the real pretrained Gemma 3 270M, a GGUF file (Q4_K_M) tha
 dequantized once and cached; every later start checks the cache's checksum and maps it into memory.
 """
 
-import hashlib
 import logging
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +16,7 @@ import safetensors
 import safetensors.numpy
 
 from helptune.errors import WeightsError
+from helptune.files import cache_dir, file_sha256, write_whole
 from helptune.gemma.config import GemmaConfig, gemma3_270m
 from helptune.gemma.model import Base, block_shapes
 from helptune.gemma.tokenizer import Tokenizer, load_tokenizer, model_proto
@@ -35,12 +34,6 @@ GGUF_BLOCK_NAMES = {
 GGUF_EMBEDDING, GGUF_FINAL_NORM = "token_embd.weight", "output_norm.weight"
 _ROWS_AT_A_TIME = 16_384
 _LAYOUT = 1  # of the cached files; raised when what we write changes
-
-
-def cache_dir() -> Path:
-    """$HELPTUNE_CACHE, or `helptune` in the user's cache folder."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("HELPTUNE_CACHE") or Path(root) / "helptune")
 
 
 def load_base(dtype: str = "bfloat16") -> Base:
@@ -170,30 +163,17 @@ def _from_flat(path: Path, config: GemmaConfig) -> Base:
     return jax.block_until_ready(Base(embedding, blocks, final_norm, config))
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _is_intact(path: Path) -> bool:
     checksum = path.with_name(path.name + ".sha256")
     if not (path.is_file() and checksum.is_file()):
         return False
-    if _sha256(path) == checksum.read_text().strip():
+    if file_sha256(path) == checksum.read_text().strip():
         return True
     log.warning("%s does not match its checksum; rebuilding it from the installed weights", path)
     return False
 
 
 def _write_checked(path: Path, write: Callable[[Path], object]) -> None:
-    """Write to a neighbouring file, then put it and its checksum in place: a kill leaves nothing half-written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part, checksum = path.with_name(f".{path.name}.{os.getpid()}"), path.with_name(path.name + ".sha256")
-    try:
-        write(part)
-        digest = _sha256(part)
-        checksum.unlink(missing_ok=True)
-        part.replace(path)
-        checksum.write_text(digest + "\n")
-    finally:
-        part.unlink(missing_ok=True)
+    """The file first, then its checksum: without a checksum that fits, `_is_intact` does not trust it."""
+    write_whole(path, write)
+    write_whole(path.with_name(path.name + ".sha256"), lambda part: part.write_text(file_sha256(path) + "\n"))

@@ -22,6 +22,7 @@ from helptune.adapt.artifact import AdapterCard, load_adapter, save_adapter
 from helptune.adapt.lora import Adapters, LoraConfig, init_adapters
 from helptune.data.packing import Batch, Example, collate, pack, plan_batches
 from helptune.errors import DataError, Interrupted, RunError
+from helptune.files import write_whole
 from helptune.gemma.model import Base
 from helptune.train.checkpoint import Checkpoints, Progress
 from helptune.train.optimizer import OptimizerConfig, learning_rate, make_optimizer
@@ -156,10 +157,8 @@ def truncate(path: Path, last_step: int) -> None:
     """Forget what was logged after the step a run resumes from, and a line cut short by a kill."""
     if path.exists():
         kept = [line for line in path.read_text().splitlines() if _step(line) <= last_step]
-        part = path.with_name(f".{path.name}.part")
         with _disk_errors(path):
-            part.write_text("".join(line + "\n" for line in kept))
-            part.replace(path)
+            write_whole(path, lambda part: part.write_text("".join(line + "\n" for line in kept)))
 
 
 @contextlib.contextmanager

@@ -1,0 +1,31 @@
+"""What a run ran on: versions and machine, for the report. Imports no JAX, so that `helptune doctor` starts quickly."""
+
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+PACKAGES = ("helptune", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "sentencepiece", "gguf")
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine, for the report: what a reader needs to repeat the run."""
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+    }
+
+
+def processor() -> str:
+    """The processor's model name where the system tells it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or "unknown"
