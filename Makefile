@@ -6,12 +6,14 @@ RUN ?= runs/first
 
 .PHONY: env finetune test check lab bench pins clean
 
+# --no-deps: the pins are complete, and what gemma 4.0.1 asks for cannot be resolved as written (its xmanager wants
+# python-dateutil 3, its google-cloud-bigquery wants less); neither is used here.
 env: $(VENV)/.complete
 
 $(VENV)/.complete: requirements.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.12 is needed: install it, or name it with PYTHON=/path/to/python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -33,12 +35,10 @@ lab: env  ## JupyterLab on this machine only
 bench: env  ## training throughput, one line of JSON
 	$(BIN)/helptune bench train
 
-pins:  ## resolve the newest versions in a fresh environment and pin them
-	rm -rf $(VENV)-pins && $(PYTHON) -m venv $(VENV)-pins
-	$(VENV)-pins/bin/python -m pip install --quiet '.[course,dev]' setuptools wheel
-	{ head -1 requirements.txt; $(VENV)-pins/bin/python -m pip freeze --all | grep -vE '^(helptune|pip)( |==)'; } > requirements.new
-	mv requirements.new requirements.txt && rm -rf $(VENV)-pins
-	$(PYTHON) .ci/pins.py
+pins: env  ## pin what is installed now, after an update
+	{ head -1 requirements.txt; $(BIN)/python -m pip freeze --all | grep -vE '^(-e|helptune|pip)( |==)'; } > requirements.new
+	mv requirements.new requirements.txt
+	$(BIN)/python .ci/pins.py
 
 clean:
-	rm -rf $(VENV) $(VENV)-pins
+	rm -rf $(VENV)

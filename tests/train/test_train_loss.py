@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from train_runs import COMPILE_FAST
 
 from helptune.train import loss
 from helptune.train.loss import chunked_nll, token_nll
@@ -37,8 +38,8 @@ def full(hidden, embedding, targets, weights):
     return jnp.sum(weights * token_nll(hidden, embedding, targets))
 
 
-full_with_gradient = jax.jit(jax.value_and_grad(full))
-chunked_with_gradient = jax.jit(jax.value_and_grad(chunked_nll))
+full_with_gradient = jax.jit(jax.value_and_grad(full), compiler_options=COMPILE_FAST)
+chunked_with_gradient = jax.jit(jax.value_and_grad(chunked_nll), compiler_options=COMPILE_FAST)
 
 
 @st.composite
@@ -70,7 +71,7 @@ def test_token_nll_is_minus_log_of_the_softmax_probability():
 def test_the_gradient_is_scaled_by_what_comes_after_the_loss():
     parts = problem((2, 4, 48, 4), [1, 0, 1, 1, 0, 1, 1, 1])
     tripled = jax.grad(lambda hidden: 3.0 * chunked_nll(hidden, *parts[1:]))(parts[0])
-    np.testing.assert_allclose(tripled, 3.0 * chunked_with_gradient(*parts)[1], rtol=1e-6)
+    np.testing.assert_allclose(tripled, 3.0 * chunked_with_gradient(*parts)[1], rtol=1e-4, atol=1e-5)
 
 
 def test_without_supervised_tokens_loss_and_gradient_are_zero():

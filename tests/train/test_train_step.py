@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from train_runs import examples, same_bits
+from train_runs import COMPILE_FAST, examples, same_bits
 
 from helptune.adapt.lora import LoraConfig, init_adapters
 from helptune.data.packing import Example, collate
@@ -17,8 +17,10 @@ from helptune.train.step import eval_step, gradients, init_state, nll_sum, train
 
 LORA = LoraConfig(rank=4, sites=("q", "v", "gate"))
 KEY = jax.random.key(0)
-nll_and_gradient = jax.jit(jax.value_and_grad(nll_sum, argnums=1), static_argnames="lora")
-batch_gradients = jax.jit(gradients, static_argnames="lora")
+nll_and_gradient = jax.jit(
+    jax.value_and_grad(nll_sum, argnums=1), static_argnames="lora", compiler_options=COMPILE_FAST
+)
+batch_gradients = jax.jit(gradients, static_argnames="lora", compiler_options=COMPILE_FAST)
 
 
 @pytest.fixture(scope="module")
