@@ -12,6 +12,9 @@ from helptune.adapt.artifact import WEIGHTS, load_adapter
 from helptune.errors import RunError
 from helptune.train.checkpoint import Checkpoints
 
+# After a failure Orbax leaves unfinished readers and writers behind.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 @pytest.fixture
 def disk():
@@ -82,7 +85,6 @@ def flip(path):
     path.write_bytes(data)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Orbax leaves readers behind
 @pytest.mark.parametrize(
     "harm",
     [

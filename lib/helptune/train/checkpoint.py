@@ -1,6 +1,8 @@
 """Checkpoints that survive being killed at any moment: Orbax writes aside and renames when a step is complete."""
 
+import errno
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,4 +100,6 @@ def _sha256(state: TrainState) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+    # tensorstore puts the system's reason behind a long list of its own, so the commonest one is looked for.
+    full = os.strerror(errno.ENOSPC)
+    return full if full in str(error) else (str(error).splitlines() or [type(error).__name__])[0][:200]
