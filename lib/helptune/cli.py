@@ -112,6 +112,7 @@ def chat(
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer.")] = 256,
     greedy: Annotated[bool, typer.Option("--greedy", help="Always the likeliest token.")] = False,
     temperature: Annotated[float, typer.Option(help="Sampling temperature.")] = 0.7,
+    repetition_penalty: Annotated[float, typer.Option(help="Against loops; 1 is off. Not used by --greedy.")] = 1.1,
     seed: Annotated[int, typer.Option(help="Decides the sampling.")] = 0,
     raw: Annotated[
         bool, typer.Option("--raw", help="Continue the prompt as plain text, without the chat format.")
@@ -125,7 +126,10 @@ def chat(
     """
     from helptune.gemma.generate import Sampling
 
-    sampling = Sampling(0.0 if greedy else temperature, max_new_tokens=max_new_tokens, seed=seed)
+    penalty = 1.0 if greedy else repetition_penalty
+    sampling = Sampling(
+        0.0 if greedy else temperature, max_new_tokens=max_new_tokens, seed=seed, repetition_penalty=penalty
+    )
     model = _Model(adapter, dtype)
     if prompt is not None:
         model.say([{"role": "user", "content": prompt}], sampling, raw=raw, as_json=as_json)

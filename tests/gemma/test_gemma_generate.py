@@ -202,3 +202,13 @@ def test_an_answer_cut_inside_a_character_shows_that_it_was(tokenizer):
     """Nothing is lost or invented: the stream ends as decoding all its tokens does."""
     tokens = [*tokenizer.encode("ok"), *byte_tokens(tokenizer, "é")[:1]]
     assert "".join(streamed(tokenizer, tokens)) == tokenizer.decode(tokens) == "ok\ufffd"
+
+
+def test_a_repetition_penalty_ends_a_loop_and_one_changes_nothing(tiny_base):
+    """Greedy decoding of a random model soon goes round in circles; a strong penalty forbids coming back."""
+    plain = generate(tiny_base, [[2, 5, 7]], Sampling(max_new_tokens=40))
+    assert generate(tiny_base, [[2, 5, 7]], Sampling(max_new_tokens=40, repetition_penalty=1.0)) == plain
+    (free,) = generate(tiny_base, [[2, 5, 7]], Sampling(max_new_tokens=40, repetition_penalty=1e6))
+    assert len(set(free.tokens)) == len(free.tokens)
+    with pytest.raises(ValueError, match="repetition_penalty=0.5"):
+        Sampling(repetition_penalty=0.5)

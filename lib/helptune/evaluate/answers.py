@@ -42,6 +42,7 @@ def answer_all(
     adapter: Adapter | None = None,
     examples: Sequence[Conversation] = (),
     max_new_tokens: int = 160,
+    repetition_penalty: float = 1.0,
 ) -> list[Answer]:
     """Greedy answers to the last user turn of each conversation; `examples` switches to the few-shot transcript.
 
@@ -54,7 +55,8 @@ def answer_all(
         if c.id not in done
     }
     waiting = sorted(prompts, key=lambda i: len(prompts[i]))
-    sampling, marker = Sampling(max_new_tokens=max_new_tokens), _NEXT_TURN if examples else None
+    sampling = Sampling(max_new_tokens=max_new_tokens, repetition_penalty=repetition_penalty)
+    marker = _NEXT_TURN if examples else None
     for start in tqdm(range(0, len(waiting), _ROWS), desc=f"answers: {path.stem}", unit="batch"):
         ids = waiting[start : start + _ROWS]
         texts = _complete(base, tokenizer, [prompts[i] for i in ids], sampling, adapter, marker)

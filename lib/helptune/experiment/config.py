@@ -24,6 +24,7 @@ class RunConfig:
     heldout_file: str = ""
     data_sha256: str = ""
     max_new_tokens: int = 160
+    repetition_penalty: float = 1.1
     lora: LoraConfig = field(default_factory=LoraConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
 

@@ -56,10 +56,14 @@ def finetune(config: RunConfig, run: Path) -> dict[str, Any]:
     stages = _Stages(run / "eval" / "stages.json")
 
     def answer(name: str, **how: Any) -> None:
+        """Every model answers under the same rules: greedy, the same limit, the same penalty on repetition."""
         path = run / "eval" / f"{name}.jsonl"
+        limit, penalty = config.max_new_tokens, config.repetition_penalty
         stages.run(
             f"{name}_answers",
-            lambda: len(answer_all(base, tokenizer, heldout, path, max_new_tokens=config.max_new_tokens, **how)),
+            lambda: len(
+                answer_all(base, tokenizer, heldout, path, max_new_tokens=limit, repetition_penalty=penalty, **how)
+            ),
         )
 
     untrained = init_adapters(config.lora, base.config, jax.random.key(config.train.seed))

@@ -27,6 +27,9 @@ _MIN_CPU_ROWS = 8  # XLA's bfloat16 matrix-vector product on CPUs is several tim
 class Sampling:
     """How the next token is chosen. Temperature 0 is greedy; `top_k` and `top_p` then do not matter.
 
+    `repetition_penalty` p (Keskar et al. 2019, arXiv:1909.05858) divides the positive and multiplies the negative
+    scores of the tokens this answer already holds; 1 switches it off. The prompt's own words are not penalized.
+
     `top_p` (nucleus sampling, arXiv:1904.09751) acts on what `top_k` left. None switches a filter off.
     """
 
@@ -35,6 +38,7 @@ class Sampling:
     top_p: float | None = 0.95
     max_new_tokens: int = 256
     seed: int = 0
+    repetition_penalty: float = 1.0
 
     def __post_init__(self) -> None:
         if self.temperature < 0:
@@ -43,6 +47,8 @@ class Sampling:
             raise ValueError(f"top_k={self.top_k}: must be at least 1")
         if self.top_p is not None and not 0.0 < self.top_p <= 1.0:
             raise ValueError(f"top_p={self.top_p}: must lie in (0, 1]")
+        if self.repetition_penalty < 1.0:
+            raise ValueError(f"repetition_penalty={self.repetition_penalty}: must be 1 (off) or more")
         if self.max_new_tokens < 1:
             raise ValueError(f"max_new_tokens={self.max_new_tokens}: must be at least 1")
 
@@ -100,6 +106,7 @@ def stream(
     cache = empty_cache(config, rows, _round_up(length + sampling.max_new_tokens), base.dtype)
     key = jax.random.key(sampling.seed)
     rule = replace(sampling, seed=0, max_new_tokens=1)  # the part that is compiled in: a new seed compiles nothing
+    written = None if sampling.repetition_penalty == 1.0 else jnp.zeros((rows, config.vocab), bool)
     token, cache = _prefill(base, adapter, cache, jnp.asarray(tokens), jnp.asarray(lengths), key, rule)
     running, stops = np.arange(rows) < len(prompts), np.array(stop_tokens(config))
     for step in range(sampling.max_new_tokens):
@@ -108,7 +115,8 @@ def stream(
         running &= ~np.isin(now, stops)
         if not running.any() or step + 1 == sampling.max_new_tokens:
             return
-        token, cache = _decode(base, adapter, cache, token, jnp.asarray(lengths + step), key, rule)
+        now_at = jnp.asarray(lengths + step)
+        token, cache, written = _decode(base, adapter, cache, token, now_at, written, key, rule)
 
 
 def stream_text(
@@ -148,11 +156,16 @@ def _prefill(base, adapter, cache, tokens, lengths, key, sampling):
     return _choose(logits(base, last), key, lengths, sampling), cache
 
 
-@partial(jax.jit, static_argnames="sampling", donate_argnames="cache")
-def _decode(base, adapter, cache, token, positions, key, sampling):
+@partial(jax.jit, static_argnames="sampling", donate_argnames=("cache", "written"))
+def _decode(base, adapter, cache, token, positions, written, key, sampling):
     ones = jnp.ones_like(token)[:, None]
     hidden, cache = forward(base, token[:, None], positions[:, None], ones, adapter, cache)
-    return _choose(logits(base, hidden[:, 0]), key, positions + 1, sampling), cache
+    scores = logits(base, hidden[:, 0])
+    if written is not None:
+        written = written.at[jnp.arange(len(token)), token].set(True)
+        penalty = sampling.repetition_penalty
+        scores = jnp.where(written, jnp.where(scores > 0, scores / penalty, scores * penalty), scores)
+    return _choose(scores, key, positions + 1, sampling), cache, written
 
 
 def _choose(
