@@ -210,5 +210,5 @@ def test_a_repetition_penalty_ends_a_loop_and_one_changes_nothing(tiny_base):
     assert generate(tiny_base, [[2, 5, 7]], Sampling(max_new_tokens=40, repetition_penalty=1.0)) == plain
     (free,) = generate(tiny_base, [[2, 5, 7]], Sampling(max_new_tokens=40, repetition_penalty=1e6))
     assert len(set(free.tokens)) == len(free.tokens)
-    with pytest.raises(ValueError, match="repetition_penalty=0.5"):
+    with pytest.raises(ValueError, match=r"repetition_penalty=0\.5"):
         Sampling(repetition_penalty=0.5)
