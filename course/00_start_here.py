@@ -108,7 +108,7 @@ print("stopped by itself:", reply.ended)
 # Change the passage above so that its mean surprise falls below 1 nat. What kind of text is that?
 
 # %%
-mine = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
+mine = "tick tock " * 20
 surprise = float(np.mean(score_text(base, tokenizer, mine)))
 assert surprise < 1, f"your text still surprises the model by {surprise:.2f} nats a token: make it more predictable"
 print("below 1 nat: predictable text is what the model has nothing left to learn from")
