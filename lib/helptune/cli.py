@@ -27,9 +27,14 @@ Dtype = Annotated[str, typer.Option("--dtype", help="bfloat16 or float32.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def main() -> None:
-    """Entry point: known errors end with their message alone, Ctrl-C with exit code 130."""
+def start() -> None:
+    """What the `helptune` command runs: `main`, in a process with huge pages."""
     _with_huge_pages()
+    main()
+
+
+def main() -> None:
+    """Run a verb: known errors end with their message alone, Ctrl-C with exit code 130."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
         app()
