@@ -39,7 +39,7 @@ CONFIGS = st.builds(
 
 # What is wrong -> the JSON, and what the message must name.
 WRONG = {
-    "unknown field": ({"dtipe": "float32"}, "dtipe is not one of dtype, heldout_file, lora"),
+    "unknown field": ({"dtipe": "float32"}, "dtipe is not one of data_sha256, dtype, heldout_file, lora"),
     "unknown field, nested": ({"lora": {"rang": 3}}, "lora.rang is not one of alpha, dropout, rank"),
     "unknown field, nested twice": ({"train": {"optimizer": {"lr": 1.0}}}, "train.optimizer.lr is not one of"),
     "bad dtype": ({"dtype": "float16"}, "dtype 'float16' is not one of bfloat16, float32"),
@@ -126,5 +126,5 @@ def test_every_field_counts_as_a_difference():
     old = RunConfig()
     optimizer = OptimizerConfig(0.1, 1, 0.2, 0.8, 0.9, 0.2, 2.0)
     train = TrainConfig(64, 6, 2, 9, 5, 7, 1, optimizer)
-    new = RunConfig("float32", "a", "b", 7, LoraConfig(3, 5.0, 0.5, ("q",), True), train)
+    new = RunConfig("float32", "a", "b", "c", 7, 1.5, LoraConfig(3, 5.0, 0.5, ("q",), True), train)
     assert len(differences(old, new)) == leaves(asdict(old))

@@ -130,10 +130,12 @@ def test_a_stage_that_fails_is_run_again(tmp_path):
 
 def test_the_seconds_of_a_stage_add_up_over_interruptions(tmp_path):
     path = tmp_path / "stages.json"
-    _Stages(path).add_seconds("train", 2.0)
-    stages = _Stages(path)
-    stages.add_seconds("train", 3.0)
-    assert _Stages(path).seconds == {"train": 5.0}
+    with _Stages(path).timed("train"):
+        pass
+    first = _Stages(path).seconds["train"]
+    with pytest.raises(KeyboardInterrupt), _Stages(path).timed("train"):
+        raise KeyboardInterrupt
+    assert _Stages(path).seconds["train"] > first > 0
 
 
 def test_peak_memory_is_between_what_is_held_now_and_what_there_is():

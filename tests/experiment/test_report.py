@@ -118,10 +118,13 @@ def test_nothing_is_loaded_from_anywhere(page):
     assert not re.search(r"url\((?!#)", page.text)
 
 
-def test_the_first_prompt_of_each_category_is_shown_openly(run, heldout):
+def test_one_prompt_of_each_category_is_shown_openly_easy_and_hard_in_turn(run, heldout):
     shown, folded = write_report(run, heldout).read_text().split("<summary>The other 12 held-out prompts")
-    assert re.findall(r'class="note">(\S+-\d), easy<', shown) == [f"{c}-0" for c in CATEGORIES]
-    assert re.findall(r'class="note">(\S+-\d), hard<', folded) == [f"{c}-1" for c in CATEGORIES]
+    turn = [int(k % 3 == 2) for k in range(len(CATEGORIES))]  # no medium ones here: the first, easy one stands in
+    assert re.findall(r'class="note">(\S+-\d), \w+<', shown) == [
+        f"{c}-{n}" for c, n in zip(CATEGORIES, turn, strict=True)
+    ]
+    assert len(re.findall(r'class="note">(\S+-\d), \w+<', folded)) == len(CATEGORIES)
 
 
 def test_records_without_categories_still_give_twelve_prompts(tmp_path):
