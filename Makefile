@@ -30,7 +30,7 @@ check: env  ## format, lint, types and the tests without the real model, about a
 	$(BIN)/python -m pytest -m "not real"
 
 lab: env  ## JupyterLab on this machine only
-	$(BIN)/jupyter lab --ip=127.0.0.1
+	$(BIN)/jupyter lab --ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root)
 
 bench: env  ## training throughput, one line of JSON
 	$(BIN)/helptune bench train

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from helptune.errors import HelptuneError, Interrupted
+from helptune.errors import HelptuneError, Interrupted, SettingError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,7 +41,7 @@ def main() -> None:
     except Interrupted as stop:
         print(f"\n{stop}", file=sys.stderr)
         sys.exit(130)
-    except (HelptuneError, ValueError, OSError) as error:
+    except (HelptuneError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
 
@@ -125,7 +125,7 @@ def chat(
     dtype: Dtype = "bfloat16",
     as_json: AsJson = False,
 ) -> None:
-    """Talk with the base model or an adapter. Empty line or Ctrl-D ends an interactive chat.
+    """Talk with the base model or an adapter. Ctrl-C stops an answer; an empty line or Ctrl-D ends the chat.
 
     Example: [bold]helptune chat --adapter runs/first/adapter --prompt "Why is the sky blue?" --greedy[/bold]
     """
@@ -142,7 +142,11 @@ def chat(
     history: list[dict[str, str]] = []
     while text := _read_line():
         turns = [*history, {"role": "user", "content": text}]
-        answer = model.say(turns, sampling, raw=raw, as_json=as_json)
+        try:
+            answer = model.say(turns, sampling, raw=raw, as_json=as_json)
+        except KeyboardInterrupt:
+            print(" (stopped; this question is forgotten)")
+            continue
         history = [] if raw else [*turns, {"role": "assistant", "content": answer}]
 
 
@@ -219,7 +223,7 @@ class _Model:
         from helptune.gemma.checkpoints import embedded_sha256, load_base, load_embedded_tokenizer
 
         if dtype not in DTYPES:
-            raise ValueError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
+            raise SettingError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
         self.tokenizer, self.base, self.lora = load_embedded_tokenizer(), load_base(dtype), None
         if adapter is not None:
             weights, card = load_adapter(adapter, self.base.config, embedded_sha256())

@@ -5,6 +5,10 @@ class HelptuneError(Exception):
     """Base class: the command line prints its message without a traceback."""
 
 
+class SettingError(HelptuneError, ValueError):
+    """An option or a field of a configuration has a value that cannot be used."""
+
+
 class WeightsError(HelptuneError):
     """A weight file is truncated, altered, or belongs to another model."""
 

@@ -121,6 +121,7 @@ def test_adapters_are_float32_and_reproducible():
         ({"rank": 0}, "rank=0"),
         ({"rank": -4}, "must be positive"),
         ({"alpha": 0.0}, "alpha=0.0"),
+        ({"alpha": float("inf")}, "alpha=inf"),
         ({"dropout": 1.0}, "dropout=1.0: must be at least 0 and below 1"),
         ({"dropout": -0.1}, "dropout=-0.1"),
     ],

@@ -199,6 +199,25 @@ def test_a_chat_remembers_until_an_empty_line(helptune, monkeypatch):
     assert heard == [["Hello"], ["Hello", "answer 1", "And?"]]
 
 
+def test_ctrl_c_stops_an_answer_and_not_the_chat(helptune, monkeypatch):
+    """The question that was not answered is not part of the conversation."""
+    lines = iter(["Hello", "Again", ""])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(lines))
+    heard = []
+
+    def say(self, turns, sampling, *, raw, as_json):
+        heard.append([t["content"] for t in turns])
+        if turns[-1]["content"] == "Hello":
+            raise KeyboardInterrupt
+        return "answer"
+
+    monkeypatch.setattr(cli._Model, "say", say)
+    code, out, _ = helptune("chat")
+    assert code == 0
+    assert "stopped" in out
+    assert heard == [["Hello"], ["Again"]]
+
+
 def test_a_greedy_answer_is_the_same_in_json_and_as_text(helptune):
     arguments = ["chat", "--prompt", "Hello", "--greedy", "--max-new-tokens", 3]
     code, out, _ = helptune(*arguments, "--json")

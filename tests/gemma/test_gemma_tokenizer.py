@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from helptune.errors import WeightsError
+from helptune.errors import DataError, WeightsError
 from helptune.gemma.config import gemma3_270m
 from helptune.gemma.tokenizer import BOS, EOS, PAD, UNK, load_tokenizer, model_proto
 
@@ -63,6 +63,12 @@ def test_what_the_vocabulary_lacks_falls_back_to_bytes(tokenizer):
     ids = tokenizer.encode("\U00013000")  # an Egyptian hieroglyph
     assert [tokenizer.piece(i) for i in ids] == ["<0xF0>", "<0x93>", "<0x80>", "<0x80>"]
     assert tokenizer.decode(ids) == "\U00013000"
+
+
+def test_half_a_character_is_refused_with_its_position(tokenizer):
+    """A lone surrogate: valid in JSON and in a Python string, but not Unicode text."""
+    with pytest.raises(DataError, match="position 6"):
+        tokenizer.encode("hello \ud83d")
 
 
 def test_a_saved_tokenizer_model_encodes_the_same(tokenizer, tmp_path):

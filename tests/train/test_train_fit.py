@@ -120,6 +120,8 @@ def test_a_run_without_examples_is_refused(tmp_path, train_set, dev):
     ("wrong", "message"),
     [
         ({"batch_rows": 4, "accumulate": 3}, "batch_rows=4 cannot be split into accumulate=3 equal parts"),
+        ({"accumulate": 0}, "must be at least 1"),
+        ({"seed": -1}, "seed=-1"),
         ({"epochs": 0}, "must be at least 1"),
         ({"eval_every": 0}, "must be at least 1"),
         ({"patience": 0}, "must be at least 1"),

@@ -102,6 +102,9 @@ def test_equal_configurations_share_one_optimizer_so_that_a_step_is_compiled_onc
     [
         ({"learning_rate": 0.0}, "learning_rate=0.0"),
         ({"learning_rate": -1e-3}, "both must be positive"),
+        ({"learning_rate": float("nan")}, "learning_rate=nan"),
+        ({"beta2": 1.0}, "beta2=1.0"),
+        ({"final_fraction": 2.0}, "final_fraction=2.0"),
         ({"clip_norm": 0.0}, "clip_norm=0.0"),
         ({"warmup_steps": -1}, "warmup_steps=-1"),
         ({"weight_decay": -0.1}, "neither may be negative"),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
 from helptune.adapt.lora import LoraConfig
-from helptune.errors import RunError
+from helptune.errors import RunError, SettingError
 from helptune.train.fit import TrainConfig
 
 DTYPES = ("bfloat16", "float32")
@@ -30,7 +30,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
-            raise ValueError(f"dtype {self.dtype!r} is not one of {', '.join(DTYPES)}")
+            raise SettingError(f"dtype {self.dtype!r} is not one of {', '.join(DTYPES)}")
 
 
 def to_json(config: RunConfig) -> str:

@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 import platform
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ PACKAGES = ("helptune", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "n
 def environment() -> dict[str, Any]:
     """Versions and machine, for the report: what a reader needs to repeat the run."""
     return {
+        "date": datetime.now(UTC).date().isoformat(),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "processor": processor(),

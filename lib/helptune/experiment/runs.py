@@ -11,6 +11,7 @@ from typing import Any
 from helptune.errors import RunError
 from helptune.experiment.config import RunConfig, differences, read_config, to_json
 from helptune.experiment.environment import environment
+from helptune.files import write_whole
 
 
 def open_run(folder: Path, config: RunConfig) -> None:
@@ -29,9 +30,9 @@ def open_run(folder: Path, config: RunConfig) -> None:
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{folder} is not empty and not a run (no config.json); choose another --run directory")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(to_json(config))
-        (folder / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n")
+        write_whole(path, lambda part: part.write_text(to_json(config)))
+        found = json.dumps(environment(), indent=2) + "\n"
+        write_whole(folder / "environment.json", lambda part: part.write_text(found))
     except OSError as error:
         raise RunError(f"{folder}: cannot be written ({error})") from error
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from helptune.errors import ContextError
+from helptune.errors import ContextError, SettingError
 from helptune.gemma.attention import empty_cache
 from helptune.gemma.config import GemmaConfig
 from helptune.gemma.model import Adapter, Base, forward, logits
@@ -42,15 +42,15 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.temperature < 0:
-            raise ValueError(f"temperature={self.temperature}: must be 0 (greedy) or more")
+            raise SettingError(f"temperature={self.temperature}: must be 0 (greedy) or more")
         if self.top_k is not None and self.top_k < 1:
-            raise ValueError(f"top_k={self.top_k}: must be at least 1")
+            raise SettingError(f"top_k={self.top_k}: must be at least 1")
         if self.top_p is not None and not 0.0 < self.top_p <= 1.0:
-            raise ValueError(f"top_p={self.top_p}: must lie in (0, 1]")
+            raise SettingError(f"top_p={self.top_p}: must lie in (0, 1]")
         if self.repetition_penalty < 1.0:
-            raise ValueError(f"repetition_penalty={self.repetition_penalty}: must be 1 (off) or more")
+            raise SettingError(f"repetition_penalty={self.repetition_penalty}: must be 1 (off) or more")
         if self.max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens={self.max_new_tokens}: must be at least 1")
+            raise SettingError(f"max_new_tokens={self.max_new_tokens}: must be at least 1")
 
 
 GREEDY = Sampling()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import sentencepiece
 
-from helptune.errors import WeightsError
+from helptune.errors import DataError, WeightsError
 
 PAD, EOS, BOS, UNK = 0, 1, 2, 3
 _UNKNOWN, _CONTROL, _USER_DEFINED, _BYTE = 2, 3, 4, 6
@@ -28,6 +28,11 @@ class Tokenizer:
         return self.processor.get_piece_size()
 
     def encode(self, text: str) -> list[int]:
+        """Raises DataError for a text that is not valid Unicode, as a JSON file can hold."""
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(f"a text has half of a character at position {error.start} ({error.reason})") from error
         return self.processor.encode(text)
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from helptune.adapt.artifact import AdapterCard, load_adapter, save_adapter
 from helptune.adapt.lora import Adapters, LoraConfig, init_adapters
 from helptune.data.packing import Batch, Example, collate, pack, plan_batches
-from helptune.errors import DataError, Interrupted, RunError
+from helptune.errors import DataError, Interrupted, RunError, SettingError
 from helptune.files import write_whole
 from helptune.gemma.model import Base
 from helptune.train.checkpoint import Checkpoints, Progress
@@ -47,12 +47,14 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
     def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise SettingError(f"seed={self.seed}: must be 0 or more")
+        if min(self.seq_len, self.batch_rows, self.accumulate, self.epochs, self.eval_every, self.patience) < 1:
+            raise SettingError("seq_len, batch_rows, accumulate, epochs, eval_every and patience must be at least 1")
         if self.batch_rows % self.accumulate:
-            raise ValueError(
+            raise SettingError(
                 f"batch_rows={self.batch_rows} cannot be split into accumulate={self.accumulate} equal parts"
             )
-        if min(self.seq_len, self.batch_rows, self.accumulate, self.epochs, self.eval_every, self.patience) < 1:
-            raise ValueError("seq_len, batch_rows, accumulate, epochs, eval_every and patience must be at least 1")
 
 
 @dataclass(frozen=True)

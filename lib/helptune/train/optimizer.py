@@ -3,10 +3,13 @@
 AdamW: Loshchilov and Hutter 2019, arXiv:1711.05101. The moments are float32, as the adapters are.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cache
 
 import optax
+
+from helptune.errors import SettingError
 
 
 @dataclass(frozen=True)
@@ -22,10 +25,15 @@ class OptimizerConfig:
     clip_norm: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.learning_rate <= 0 or self.clip_norm <= 0:
-            raise ValueError(f"learning_rate={self.learning_rate}, clip_norm={self.clip_norm}: both must be positive")
-        if self.warmup_steps < 0 or self.weight_decay < 0:
-            raise ValueError(
+        if not (0 < self.learning_rate < math.inf and self.clip_norm > 0):
+            raise SettingError(f"learning_rate={self.learning_rate}, clip_norm={self.clip_norm}: both must be positive")
+        if not all(0 <= value < 1 for value in (self.beta1, self.beta2)) or not 0 <= self.final_fraction <= 1:
+            raise SettingError(
+                f"beta1={self.beta1}, beta2={self.beta2}, final_fraction={self.final_fraction}: "
+                "all must lie between 0 and 1, the betas below it"
+            )
+        if not (self.warmup_steps >= 0 and self.weight_decay >= 0):
+            raise SettingError(
                 f"warmup_steps={self.warmup_steps}, weight_decay={self.weight_decay}: neither may be negative"
             )
 
