@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -182,6 +183,8 @@ def test_the_options_become_the_configuration(helptune, tmp_path, monkeypatch):
     ((config, run),) = asked
     assert (code, out, run) == (0, "done\n", tmp_path)
     assert (config.lora.sites, config.lora.rank, config.train.seed, config.train.accumulate) == (("q", "v"), 4, 7, 2)
+    helptune("finetune")
+    assert asked[-1] == (RunConfig(), Path("runs/first"))
 
 
 def test_a_chat_remembers_until_an_empty_line(helptune, monkeypatch):
