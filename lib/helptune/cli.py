@@ -117,6 +117,8 @@ def chat(
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer.")] = 256,
     greedy: Annotated[bool, typer.Option("--greedy", help="Always the likeliest token.")] = False,
     temperature: Annotated[float, typer.Option(help="Sampling temperature.")] = 0.7,
+    top_k: Annotated[int, typer.Option(help="Sample among the likeliest so many tokens.")] = 64,
+    top_p: Annotated[float, typer.Option(help="Sample among the likeliest tokens of this total probability.")] = 0.95,
     repetition_penalty: Annotated[float, typer.Option(help="Against loops; 1 is off. Not used by --greedy.")] = 1.1,
     seed: Annotated[int, typer.Option(help="Decides the sampling.")] = 0,
     raw: Annotated[
@@ -131,9 +133,13 @@ def chat(
     """
     from helptune.gemma.generate import Sampling
 
-    penalty = 1.0 if greedy else repetition_penalty
     sampling = Sampling(
-        0.0 if greedy else temperature, max_new_tokens=max_new_tokens, seed=seed, repetition_penalty=penalty
+        temperature=0.0 if greedy else temperature,
+        top_k=top_k,
+        top_p=top_p,
+        max_new_tokens=max_new_tokens,
+        seed=seed,
+        repetition_penalty=1.0 if greedy else repetition_penalty,
     )
     model = _Model(adapter, dtype)
     if prompt is not None:

@@ -51,7 +51,7 @@ def test_doctor_tells_machine_speed_time_and_checks():
     """Exit code 1 only where a check failed; then the check says what to do."""
     finished = helptune("doctor", "--json")
     found = json.loads(finished.stdout.splitlines()[-1])
-    fields = {"python", "system", "processor", "cores", "memory_gib", "packages", "devices", "matmul_gflops"}
+    fields = {"date", "python", "system", "processor", "cores", "memory_gib", "packages", "devices", "matmul_gflops"}
     fields |= {"faster_dtype", "finetune_minutes", "checks", "ready"}
     assert set(found) == fields
     assert found["matmul_gflops"][found["faster_dtype"]] == max(found["matmul_gflops"].values()) > 0

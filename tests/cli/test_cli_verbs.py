@@ -127,6 +127,7 @@ MISTAKES = {
     ),
     "foreign adapter": foreign_adapter,
     "no room for an answer": lambda folder: (["chat", "--prompt", "hi", "--max-new-tokens", 0], "max_new_tokens=0"),
+    "no token to choose from": lambda folder: (["chat", "--prompt", "hi", "--top-p", 0], "top_p=0.0: must lie in (0"),
     "prompt too long": lambda folder: (["chat", "--prompt", "a " * 3000], "exceed the context of 2048"),
     "missing texts": lambda folder: (["score", "--file", folder / "no.json"], "no.json: not a readable JSON file"),
     "texts are not JSON": scored("hello"),

@@ -10,6 +10,7 @@ from helptune.adapt.artifact import load_adapter
 from helptune.adapt.lora import LoraConfig
 from helptune.data.conversation import CATEGORIES
 from helptune.errors import ContextError, DataError, Interrupted, RunError
+from helptune.evaluate import answers
 from helptune.evaluate.answers import read_answers
 from helptune.experiment import finetune as station
 from helptune.experiment.config import RunConfig
@@ -118,16 +119,26 @@ def test_the_kept_adapter_is_the_one_with_the_least_held_back_loss(whole):
 def test_every_model_answers_every_held_out_conversation(whole):
     run, _ = whole
     for name in ("base", "few_shot", "tuned"):
-        answers = read_answers(run / "eval" / f"{name}.jsonl")
-        assert sorted(a.id for a in answers) == sorted(HELDOUT)
-        assert max(a.tokens for a in answers) <= 4
+        found = read_answers(run / "eval" / f"{name}.jsonl")
+        assert sorted(a.id for a in found) == sorted(HELDOUT)
+        assert max(a.tokens for a in found) <= 4
 
 
 def test_the_same_command_again_trains_and_answers_nothing(whole, config, steps, monkeypatch):
     run, summary = whole
-    monkeypatch.setattr(station, "answer_all", None)
+    monkeypatch.setattr(answers, "stream", None)
     monkeypatch.setattr(station, "heldout_loss", None)
     assert without_times(finetune(config, run)) == without_times(json.loads(json.dumps(summary)))
+    assert steps == []
+
+
+def test_lost_answers_are_made_again_by_the_same_command(whole, config, steps):
+    run, _ = whole
+    path = run / "eval" / "tuned.jsonl"
+    before = path.read_bytes()
+    path.write_bytes(before[: len(before) // 2])
+    finetune(config, run)
+    assert path.read_bytes() == before
     assert steps == []
 
 

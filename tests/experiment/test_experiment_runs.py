@@ -3,6 +3,8 @@
 import json
 import os
 import platform
+import subprocess
+import sys
 from dataclasses import replace
 from importlib.metadata import version
 
@@ -13,7 +15,7 @@ from helptune.errors import RunError
 from helptune.experiment.config import RunConfig, read_config
 from helptune.experiment.environment import PACKAGES, environment
 from helptune.experiment.finetune import _Stages, peak_rss_gib
-from helptune.experiment.runs import open_run, read_json
+from helptune.experiment.runs import open_run, read_json, working_alone
 
 CONFIG = RunConfig(max_new_tokens=5)
 
@@ -83,6 +85,23 @@ def test_a_damaged_configuration_is_never_overwritten(run):
     with pytest.raises(RunError, match="not a valid configuration"):
         open_run(run, CONFIG)
     assert (run / "config.json").read_text() == '{"dtype": '
+
+
+def test_two_processes_never_work_on_one_run(run):
+    """Like the same command typed in two terminals. When the first one ends, in whatever way, the second may go on."""
+    open_run(run, CONFIG)
+    hold = "import sys; from pathlib import Path; from helptune.experiment.runs import working_alone\n"
+    hold += "with working_alone(Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
+    first = subprocess.Popen(
+        [sys.executable, "-c", hold, run], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert first.stdout.readline() == "in\n"
+    with pytest.raises(RunError, match="another process is working on"), working_alone(run):
+        pass
+    first.kill()
+    first.communicate()
+    with working_alone(run):
+        pass
 
 
 def test_the_environment_tells_what_a_reader_needs_to_repeat_the_run():

@@ -57,7 +57,8 @@ def answer_all(
     waiting = sorted(prompts, key=lambda i: len(prompts[i]))
     sampling = Sampling(max_new_tokens=max_new_tokens, repetition_penalty=repetition_penalty)
     marker = _NEXT_TURN if examples else None
-    for start in tqdm(range(0, len(waiting), _ROWS), desc=f"answers: {path.stem}", unit="batch"):
+    batches = range(0, len(waiting), _ROWS)
+    for start in tqdm(batches, desc=f"answers: {path.stem}", unit="batch", disable=not waiting):
         ids = waiting[start : start + _ROWS]
         texts = _complete(base, tokenizer, [prompts[i] for i in ids], sampling, adapter, marker)
         done |= {i: Answer(i, *result) for i, result in zip(ids, texts, strict=True)}

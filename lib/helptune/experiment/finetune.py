@@ -21,12 +21,12 @@ import jax.numpy as jnp
 from helptune.adapt.artifact import WEIGHTS
 from helptune.adapt.lora import Adapters, LoraConfig, attach, init_adapters, parameter_count
 from helptune.data.conversation import Conversation, load_curated, read_conversations
-from helptune.data.packing import tokenize
+from helptune.data.packing import Example, tokenize
 from helptune.errors import DataError, RunError
 from helptune.evaluate.answers import answer_all
 from helptune.experiment.config import RunConfig
 from helptune.experiment.report import write_report
-from helptune.experiment.runs import open_run
+from helptune.experiment.runs import open_run, working_alone
 from helptune.files import write_whole
 from helptune.gemma.checkpoints import embedded_sha256, load_base, load_embedded_tokenizer
 from helptune.gemma.model import Base
@@ -51,20 +51,32 @@ def finetune(config: RunConfig, run: Path) -> dict[str, Any]:
     examples = tokenize(train_set, tokenizer, base.config, config.train.seq_len)
     tokenize(heldout, tokenizer, base.config, config.train.seq_len)  # a record too long is found before training
     open_run(run, config)  # only now: a configuration that cannot run must not occupy the directory
+    with working_alone(run):
+        summary = _run_stages(config, run, base, tokenizer, examples, train_set, heldout)
+        write_whole(run / "eval" / "summary.json", lambda part: part.write_text(json.dumps(summary, indent=2) + "\n"))
+        write_report(run, heldout)
+    return summary
+
+
+def _run_stages(
+    config: RunConfig,
+    run: Path,
+    base: Base,
+    tokenizer: Tokenizer,
+    examples: Sequence[Example],
+    train_set: Sequence[Conversation],
+    heldout: Sequence[Conversation],
+) -> dict[str, Any]:
     train = [e for i, e in enumerate(examples) if i % HELD_BACK != HELD_BACK - 1]
     dev = [e for i, e in enumerate(examples) if i % HELD_BACK == HELD_BACK - 1]
     stages = _Stages(run / "eval" / "stages.json")
+    limit, penalty = config.max_new_tokens, config.repetition_penalty
 
     def answer(name: str, **how: Any) -> None:
-        """Every model answers under the same rules: greedy, the same limit, the same penalty on repetition."""
-        path = run / "eval" / f"{name}.jsonl"
-        limit, penalty = config.max_new_tokens, config.repetition_penalty
-        stages.run(
-            f"{name}_answers",
-            lambda: len(
-                answer_all(base, tokenizer, heldout, path, max_new_tokens=limit, repetition_penalty=penalty, **how)
-            ),
-        )
+        """Every model answers under the same rules. Answers that are there are not made again, missing ones are."""
+        with stages.timed(f"{name}_answers"):
+            path = run / "eval" / f"{name}.jsonl"
+            answer_all(base, tokenizer, heldout, path, max_new_tokens=limit, repetition_penalty=penalty, **how)
 
     untrained = init_adapters(config.lora, base.config, jax.random.key(config.train.seed))
     loss = {"base": stages.run("base_loss", lambda: heldout_loss(base, tokenizer, untrained, config, heldout))}
@@ -74,8 +86,7 @@ def finetune(config: RunConfig, run: Path) -> dict[str, Any]:
         result = fit(base, train, dev, config.lora, config.train, run, embedded_sha256())
     loss["tuned"] = stages.run("tuned_loss", lambda: heldout_loss(base, tokenizer, result.adapters, config, heldout))
     answer("tuned", adapter=attach(result.adapters, config.lora))
-
-    summary = {
+    return {
         "heldout_loss": loss,
         "conversations": {"train": len(train), "held_back": len(dev), "held_out": len(heldout)},
         "training": {k: v for k, v in vars(result).items() if k != "adapters"},
@@ -84,9 +95,6 @@ def finetune(config: RunConfig, run: Path) -> dict[str, Any]:
         "seconds": stages.seconds,
         "peak_rss_gib": stages.peak_rss_gib,
     }
-    write_whole(run / "eval" / "summary.json", lambda part: part.write_text(json.dumps(summary, indent=2) + "\n"))
-    write_report(run, heldout)
-    return summary
 
 
 def read_data(config: RunConfig) -> tuple[list[Conversation], list[Conversation]]:

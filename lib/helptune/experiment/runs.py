@@ -4,7 +4,11 @@ It holds `config.json`, `environment.json`, `metrics.jsonl`, `checkpoints/`, `ad
 every number in the report can be traced to one of the other files.
 """
 
+import contextlib
+import fcntl
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +39,25 @@ def open_run(folder: Path, config: RunConfig) -> None:
         write_whole(folder / "environment.json", lambda part: part.write_text(found))
     except OSError as error:
         raise RunError(f"{folder}: cannot be written ({error})") from error
+
+
+@contextlib.contextmanager
+def working_alone(folder: Path) -> Iterator[None]:
+    """Within the block no other process can enter it for the same run. Raises RunError when one is in it already.
+
+    The lock is on the directory itself and goes with the process, however that ends.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunError(
+                f"another process is working on {folder}: wait until it is done, or choose another --run directory"
+            ) from error
+        yield
+    finally:
+        os.close(handle)
 
 
 def read_json(path: Path) -> dict[str, Any]:
