@@ -18,7 +18,7 @@ $(VENV)/.complete: requirements.txt pyproject.toml
 	@touch $@
 
 finetune: env  ## the main job: measure, train, measure again, report
-	$(BIN)/helptune finetune --run $(RUN)
+	$(BIN)/helptune finetune --run "$(RUN)"
 
 test: env  ## everything, about five minutes on 2 cores
 	$(BIN)/python -m pytest

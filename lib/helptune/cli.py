@@ -5,12 +5,13 @@ import logging
 import os
 import sys
 import time
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from helptune.errors import HelptuneError, Interrupted, SettingError
+from helptune.errors import ContextError, DataError, HelptuneError, Interrupted
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -97,8 +98,8 @@ def finetune(
 
     chosen = read_config(config) if config else RunConfig(
         dtype=dtype,
-        train_file=data,
-        heldout_file=heldout,
+        train_file=_absolute(data),
+        heldout_file=_absolute(heldout),
         lora=LoraConfig(rank=rank, alpha=alpha, dropout=dropout, sites=tuple(sites.split(",")),
                         rank_stabilized=rank_stabilized),
         train=TrainConfig(
@@ -106,7 +107,10 @@ def finetune(
             optimizer=OptimizerConfig(learning_rate=learning_rate),
         ),
     )  # fmt: skip
-    run_experiment(chosen, run)
+    try:
+        run_experiment(chosen, run)
+    except KeyboardInterrupt as stop:
+        raise Interrupted("stopped; run the same command again to go on") from stop
     _console().print(terminal_summary(run))
 
 
@@ -153,6 +157,9 @@ def chat(
         except KeyboardInterrupt:
             print(" (stopped; this question is forgotten)")
             continue
+        except (ContextError, DataError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            continue
         history = [] if raw else [*turns, {"role": "assistant", "content": answer}]
 
 
@@ -167,11 +174,10 @@ def score(
 
     Example: [bold]helptune score --file texts.json --json[/bold]
     """
-    from helptune.errors import DataError
     from helptune.evaluate.score import score_text
 
     try:
-        texts = json.loads(file.read_text(encoding="utf-8"))
+        texts = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise DataError(f"{file}: not a readable JSON file ({error})") from error
     if not isinstance(texts, list) or not all(isinstance(text, str) and text for text in texts):
@@ -194,11 +200,9 @@ def report(run: RunDir = Path("runs/first")) -> None:
 
     Example: [bold]helptune report --run runs/first[/bold]
     """
-    from helptune.experiment.config import read_config
-    from helptune.experiment.finetune import read_data
     from helptune.experiment.report import terminal_summary, write_report
 
-    write_report(run, read_data(read_config(run / "config.json"))[1])
+    write_report(run)
     _console().print(terminal_summary(run))
 
 
@@ -225,11 +229,8 @@ class _Model:
     def __init__(self, adapter: Path | None, dtype: str):
         from helptune.adapt.artifact import load_adapter
         from helptune.adapt.lora import attach
-        from helptune.experiment.config import DTYPES
         from helptune.gemma.checkpoints import embedded_sha256, load_base, load_embedded_tokenizer
 
-        if dtype not in DTYPES:
-            raise SettingError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
         self.tokenizer, self.base, self.lora = load_embedded_tokenizer(), load_base(dtype), None
         if adapter is not None:
             weights, card = load_adapter(adapter, self.base.config, embedded_sha256())
@@ -248,7 +249,7 @@ class _Model:
         if not as_json:
             pieces = []
             for piece in stream_text(self.base, self.tokenizer, ids, sampling, self.lora):
-                print(piece, end="", flush=True)
+                print(_printable(piece), end="", flush=True)
                 pieces.append(piece)
             print()
             return "".join(pieces)
@@ -272,9 +273,18 @@ def _with_huge_pages() -> None:
         os.execv(sys.executable, sys.orig_argv)
 
 
+def _absolute(file: str) -> str:
+    return str(Path(file).resolve()) if file else ""
+
+
+def _printable(text: str) -> str:
+    """Model text without control characters: an escape sequence could rewrite the terminal."""
+    return "".join(c if c in "\n\t" or unicodedata.category(c) != "Cc" else "\ufffd" for c in text)
+
+
 def _read_line() -> str:
     try:
-        return input("you> ").strip()
+        return input("you> " if sys.stdin.isatty() else "").strip()
     except (EOFError, KeyboardInterrupt):
         print()
         return ""

@@ -49,18 +49,18 @@ def test_saving_again_replaces_the_adapter_and_leaves_two_files(folder, adapters
 
 
 def test_an_adapter_of_another_model_is_refused(folder):
-    with pytest.raises(AdapterError, match="trained for base model tiny-3, here it is tiny-1"):
+    with pytest.raises(AdapterError, match="trained for base model 'tiny-3', here it is 'tiny-1'"):
         load_adapter(folder, tiny(1), SHA)
 
 
 def test_an_adapter_of_other_base_weights_is_refused(folder):
-    with pytest.raises(AdapterError, match=rf"base weights \(sha256\) {SHA}, here it is ffff"):
+    with pytest.raises(AdapterError, match=rf"base weights \(sha256\) '{SHA}', here it is 'ffff'"):
         load_adapter(folder, MODEL, "ffff")
 
 
 def test_an_adapter_of_another_chat_template_is_refused(folder):
     edit_card(folder, template_hash="0123456789abcdef")
-    with pytest.raises(AdapterError, match="chat template 0123456789abcdef, here it is"):
+    with pytest.raises(AdapterError, match="chat template '0123456789abcdef', here it is"):
         load_adapter(folder, MODEL, SHA)
 
 

@@ -94,7 +94,7 @@ def other_configuration(folder):
 
 def foreign_adapter(folder):
     save_adapter(folder, {}, AdapterCard("tiny-3", "0" * 64, LoraConfig()))
-    return ["chat", "--adapter", folder, "--prompt", "hi"], "trained for base weights (sha256) 0000"
+    return ["chat", "--adapter", folder, "--prompt", "hi"], "trained for base weights (sha256) '0000"
 
 
 def scored(text):
@@ -120,7 +120,6 @@ MISTAKES = {
     "malformed data file": malformed_data,
     "other configuration": other_configuration,
     "no such configuration": lambda folder: (["finetune", "--config", folder / "c.json"], "c.json: not a valid config"),
-    "chat dtype": lambda folder: (["chat", "--prompt", "hi", "--dtype", "int8"], "dtype 'int8' is not one of"),
     "missing adapter": lambda folder: (
         ["chat", "--adapter", folder / "no", "--prompt", "hi"],
         "no: not an adapter folder",
@@ -129,11 +128,12 @@ MISTAKES = {
     "no room for an answer": lambda folder: (["chat", "--prompt", "hi", "--max-new-tokens", 0], "max_new_tokens=0"),
     "no token to choose from": lambda folder: (["chat", "--prompt", "hi", "--top-p", 0], "top_p=0.0: must lie in (0"),
     "prompt too long": lambda folder: (["chat", "--prompt", "a " * 3000], "exceed the context of 2048"),
+    "nothing to measure": lambda folder: (["bench", "train", "--steps", 0], "steps=0: all must be at least 1"),
     "missing texts": lambda folder: (["score", "--file", folder / "no.json"], "no.json: not a readable JSON file"),
     "texts are not JSON": scored("hello"),
     "texts are no list": scored('{"text": "hello"}'),
     "a text is empty": scored('["hello", ""]'),
-    "report of nothing": lambda folder: (["report", "--run", folder / "no"], "config.json: not a valid configuration"),
+    "report of nothing": lambda folder: (["report", "--run", folder / "no"], "summary.json: missing or damaged"),
 }
 
 
@@ -220,6 +220,23 @@ def test_ctrl_c_stops_an_answer_and_not_the_chat(helptune, monkeypatch):
     assert code == 0
     assert "stopped" in out
     assert heard == [["Hello"], ["Again"]]
+
+
+def test_a_bad_line_costs_only_itself(helptune, monkeypatch, capsys):
+    lines = iter(["half a \udce9", "Hello", ""])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(lines))
+    code, out, err = helptune("chat", "--json", "--max-new-tokens", 2)
+    assert code == 0
+    assert err.startswith("error: ")
+    assert [set(json.loads(line)) for line in out.splitlines()] == [{"text", "ended", "tokens", "seconds"}]
+
+
+def test_model_text_cannot_steer_the_terminal(helptune, monkeypatch):
+    """ESC ] 0 ; would rename the window. As JSON the same text is escaped, and complete."""
+    from helptune.gemma import generate
+
+    monkeypatch.setattr(generate, "stream_text", lambda *_: iter(["a\x1b]0;title\x07", "\tb\n"]))
+    assert helptune("chat", "--prompt", "hi")[1] == "a\ufffd]0;title\ufffd\tb\n\n"
 
 
 def test_a_greedy_answer_is_the_same_in_json_and_as_text(helptune):

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from helptune.adapt.lora import LoraConfig
 from helptune.errors import RunError
-from helptune.experiment.config import DTYPES, RunConfig, differences, read_config, to_json
+from helptune.experiment.config import RunConfig, differences, read_config, to_json
+from helptune.gemma.checkpoints import DTYPES
 from helptune.gemma.model import SITES
 from helptune.train.fit import TrainConfig
 from helptune.train.optimizer import OptimizerConfig

@@ -1,6 +1,7 @@
 """The main job in miniature: a tiny base, a dozen conversations, every stage; interrupted and continued."""
 
 import json
+import shutil
 import signal
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from helptune.evaluate import answers
 from helptune.evaluate.answers import read_answers
 from helptune.experiment import finetune as station
 from helptune.experiment.config import RunConfig
-from helptune.experiment.finetune import few_shot_examples, finetune, read_data
+from helptune.experiment.finetune import few_shot_examples, finetune, read_data, with_fingerprint
 from helptune.gemma.checkpoints import embedded_sha256
 from helptune.train import fit as training
 from helptune.train.fit import TrainConfig
@@ -132,6 +133,48 @@ def test_the_same_command_again_trains_and_answers_nothing(whole, config, steps,
     assert steps == []
 
 
+def test_the_same_command_again_changes_no_evidence(whole, config):
+    """Times, versions and machine stay those of the run, whoever repeats the command, wherever."""
+    run, _ = whole
+    (run / "environment.json").write_text('{"processor": "another"}')
+    before = {path: path.read_bytes() for path in run.rglob("*.json*") if "checkpoints" not in path.parts}
+    finetune(config, run)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize("lost", ["adapter/adapter.safetensors", "metrics.jsonl"])
+def test_what_cannot_be_made_again_says_what_to_do(whole, config, tmp_path, lost):
+    run, summary = tmp_path / "run", whole[1]
+    shutil.copytree(whole[0], run)
+    (run / lost).unlink()
+    with pytest.raises(RunError, match=rf"{lost}: missing .*delete .*checkpoints and run the same command again"):
+        finetune(config, run)
+    shutil.rmtree(run / "checkpoints")
+    assert without_times(finetune(config, run)) == without_times(json.loads(json.dumps(summary)))
+
+
+def test_a_damaged_list_of_stages_costs_only_time(whole, config, tmp_path):
+    run, summary = tmp_path / "run", whole[1]
+    shutil.copytree(whole[0], run)
+    (run / "eval" / "stages.json").write_text("{")
+    (run / "eval" / "summary.json").unlink()
+    assert without_times(finetune(config, run)) == without_times(json.loads(json.dumps(summary)))
+
+
+def test_testing_on_the_training_data_is_refused(config):
+    with pytest.raises(DataError, match="conversation 't0' is also a training conversation"):
+        read_data(replace(config, heldout_file=config.train_file))
+
+
+def test_the_fingerprint_knows_text_order_and_split(config):
+    train, heldout = read_data(config)
+    found = with_fingerprint(config, train, heldout)
+    assert with_fingerprint(found, train, heldout) == found
+    for other in ((train[:-1], [train[-1], *heldout]), (train[::-1], heldout)):
+        with pytest.raises(RunError, match="not those of this configuration"):
+            with_fingerprint(found, *other)
+
+
 def test_lost_answers_are_made_again_by_the_same_command(whole, config, steps):
     run, _ = whole
     path = run / "eval" / "tuned.jsonl"
@@ -156,7 +199,7 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(whole, config, steps, tmp
     with pytest.raises(Interrupted, match=r"stopped after step 2 of \d+; run the same command again"):
         finetune(config, tmp_path / "run")
     monkeypatch.setattr(training, "log", real)
-    monkeypatch.setattr(station, "write_report", lambda run, heldout: None)
+    monkeypatch.setattr(station, "write_report", lambda run: None)
     assert not (tmp_path / "run" / "eval" / "summary.json").exists()
 
     run, summary = whole

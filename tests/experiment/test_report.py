@@ -7,16 +7,15 @@ from html.parser import HTMLParser
 import pytest
 from rich.console import Console
 
-from helptune.data.conversation import CATEGORIES, Conversation, Message
+from helptune.data.conversation import CATEGORIES, Conversation, Message, write_conversations
 from helptune.errors import RunError
 from helptune.experiment.config import RunConfig
-from helptune.experiment.evidence import read_evidence, verdict, wilson
+from helptune.experiment.evidence import HELDOUT, read_evidence, verdict, wilson
 from helptune.experiment.report import terminal_summary, write_report
 from helptune.experiment.runs import open_run
 
-HOSTILE = (
-    '</pre><script>alert(1)</script><img src="http://evil.example/x" onerror=alert(2)> {{ 7 * 7 }} \ud800 ' + "x" * 999
-)
+HOSTILE = '</pre><script>alert(1)</script><img src="http://evil.example/x" onerror=alert(2)> {{ 7 * 7 }} ' + "x" * 999
+HALF = " \ud800"  # of a character: an answer may hold one, a conversation may not
 
 
 class Page(HTMLParser):
@@ -56,9 +55,11 @@ def make_run(folder, heldout, *, base=3.0, tuned=2.0, ended=None, best_step=2):
     (folder / "metrics.jsonl").write_text(
         "".join(json.dumps(r) + "\n" for r in [*records, {"step": 2, "eval_loss": 2.4}])
     )
+    write_conversations(folder / HELDOUT, heldout)
     for name, n in ended.items():
         rows = [
-            {"id": c.id, "text": HOSTILE, "ended": i < n, "tokens": 9 if i < n else 160} for i, c in enumerate(heldout)
+            {"id": c.id, "text": HOSTILE + HALF, "ended": i < n, "tokens": 9 if i < n else 160}
+            for i, c in enumerate(heldout)
         ]
         (folder / "eval" / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     categories = dict.fromkeys(c.category or "all" for c in heldout)
@@ -96,8 +97,8 @@ def run(tmp_path_factory, heldout):
 
 
 @pytest.fixture(scope="module")
-def page(run, heldout):
-    return Page(write_report(run, heldout).read_text())
+def page(run):
+    return Page(write_report(run).read_text())
 
 
 def test_hostile_text_is_shown_and_not_run(page):
@@ -119,7 +120,7 @@ def test_nothing_is_loaded_from_anywhere(page):
 
 
 def test_one_prompt_of_each_category_is_shown_openly_easy_and_hard_in_turn(run, heldout):
-    shown, folded = write_report(run, heldout).read_text().split("<summary>The other 12 held-out prompts")
+    shown, folded = write_report(run).read_text().split("<summary>The other 12 held-out prompts")
     turn = [int(k % 3 == 2) for k in range(len(CATEGORIES))]  # no medium ones here: the first, easy one stands in
     assert re.findall(r'class="note">(\S+-\d), \w+<', shown) == [
         f"{c}-{n}" for c, n in zip(CATEGORIES, turn, strict=True)
@@ -129,7 +130,7 @@ def test_one_prompt_of_each_category_is_shown_openly_easy_and_hard_in_turn(run, 
 
 def test_records_without_categories_still_give_twelve_prompts(tmp_path):
     plain = [Conversation(c.id, c.source, c.license, c.messages) for c in conversations()]
-    shown = write_report(make_run(tmp_path / "run", plain), plain).read_text().split("<summary>The other 12")[0]
+    shown = write_report(make_run(tmp_path / "run", plain)).read_text().split("<summary>The other 12")[0]
     assert shown.count('class="example"') == 12
 
 
@@ -167,18 +168,18 @@ def test_verdict_follows_the_figures(tmp_path, heldout, tuned, ended, expected):
 def test_report_and_terminal_carry_the_verdict_of_a_failed_run(tmp_path, heldout):
     run = make_run(tmp_path / "run", heldout, tuned=3.3, ended={"base": 12, "few_shot": 12, "tuned": 2})
     expected = "Held-out loss rose by 10.0%, and fewer answers end by themselves"
-    assert f"<h1>{expected}</h1>" in write_report(run, heldout).read_text()
+    assert f"<h1>{expected}</h1>" in write_report(run).read_text()
     assert expected in terminal(run)
 
 
 def test_an_untrained_adapter_is_called_one(tmp_path, heldout):
     run = make_run(tmp_path / "run", heldout, tuned=3.0, best_step=0)
-    assert "the adapter kept is the untrained one" in write_report(run, heldout).read_text()
+    assert "the adapter kept is the untrained one" in write_report(run).read_text()
 
 
 def test_rebuilding_gives_the_same_bytes_and_leaves_nothing_behind(run, heldout):
-    first = write_report(run, heldout).read_bytes()
-    assert write_report(run, heldout).read_bytes() == first
+    first = write_report(run).read_bytes()
+    assert write_report(run).read_bytes() == first
     assert not list(run.glob(".report*"))
 
 
@@ -202,7 +203,7 @@ def test_terminal_summary_names_counts_and_report(run):
 def test_unfinished_run_is_refused_by_file_name(tmp_path, heldout, name, damage):
     path = make_run(tmp_path / "run", heldout) / name
     path.write_text(path.read_text()[:-5]) if damage == "cut short" else path.unlink()
-    for make in (lambda: write_report(tmp_path / "run", heldout), lambda: terminal_summary(tmp_path / "run")):
+    for make in (lambda: write_report(tmp_path / "run"), lambda: terminal_summary(tmp_path / "run")):
         with pytest.raises(RunError, match=re.escape(path.name)):
             make()
     assert not (tmp_path / "run" / "report.html").exists()
@@ -211,8 +212,9 @@ def test_unfinished_run_is_refused_by_file_name(tmp_path, heldout, name, damage)
 def test_foreign_files_are_refused(tmp_path, heldout):
     run = make_run(tmp_path / "run", heldout)
     other = [Conversation("other", "test", "CC0-1.0", heldout[0].messages)]
+    write_conversations(run / HELDOUT, other)
     with pytest.raises(RunError, match="other held-out conversations"):
-        write_report(run, other)
+        write_report(run)
     (run / "eval" / "summary.json").write_text("[]")
     with pytest.raises(RunError, match="not as expected"):
         terminal_summary(run)

@@ -70,6 +70,22 @@ def test_grouped_queries_equal_repeated_key_heads(kv_heads, window):
     np.testing.assert_allclose(jax.jit(attend)(*arrays, *mask), jax.jit(plain_attend)(*arrays, *mask), atol=1e-6)
 
 
+def test_a_long_text_is_read_in_blocks_of_queries_with_the_same_result():
+    """More queries than one block holds, fewer than there are keys, as in the second turn of a chat."""
+    q, k, v = normal(1, 2, 640, 4, 8), normal(2, 2, 700, 2, 8), normal(3, 2, 700, 2, 8)
+    places, ones = np.tile(np.arange(700), (2, 1)), np.ones((2, 700), int)
+    mask = distances(places[:, 60:], ones[:, 60:], places, ones), jnp.int32(500)
+    np.testing.assert_allclose(jax.jit(attend)(q, k, v, *mask), jax.jit(plain_attend)(q, k, v, *mask), atol=1e-6)
+
+
+def test_the_scores_of_a_long_text_never_exist_at_once():
+    T, heads = 4096, 4
+    q, k = (jax.ShapeDtypeStruct((1, T, n, 8), jnp.float32) for n in (heads, 1))
+    distance, window = jax.ShapeDtypeStruct((1, T, T), jnp.int32), jax.ShapeDtypeStruct((), jnp.int32)
+    memory = jax.jit(attend).lower(q, k, k, distance, window).compile().memory_analysis()
+    assert memory.temp_size_in_bytes < 4 * heads * T * T / 2
+
+
 def with_mask(function, window=3):
     return lambda q, k, v: function(q, k, v, *attention_case(2, window)[1])
 

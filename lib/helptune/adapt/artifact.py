@@ -52,7 +52,7 @@ def load_adapter(folder: Path | str, model: GemmaConfig, base_sha256: str) -> tu
         ("chat template", card.template_hash, TEMPLATE_HASH),
     ):
         if found != needed:
-            raise AdapterError(f"{folder}: this adapter was trained for {what} {found}, here it is {needed}")
+            raise AdapterError(f"{folder}: this adapter was trained for {what} {found!r}, here it is {needed!r}")
     path, shapes = Path(folder) / WEIGHTS, site_shapes(model)
     try:
         found = file_sha256(path)

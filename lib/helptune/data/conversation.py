@@ -6,12 +6,13 @@ as JSON lines. `messages` follows the convention of the ecosystem, so other tool
 """
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from helptune.errors import DataError
+from helptune.files import write_whole
 
 CATEGORIES = (
     "explain", "facts", "howto", "write", "rewrite", "summarize",
@@ -83,7 +84,7 @@ def read_conversations(path: Path | str) -> Iterator[Conversation]:
     """
     path, first_seen = Path(path), dict[str, int]()
     try:
-        lines = path.read_bytes().decode("utf-8").split("\n")
+        lines = path.read_bytes().decode("utf-8-sig").split("\n")
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
     except UnicodeDecodeError as error:
@@ -106,6 +107,12 @@ def read_conversations(path: Path | str) -> Iterator[Conversation]:
             raise DataError(f"{path}:{number}: {error}") from error
         first_seen[conversation.id] = number
         yield conversation
+
+
+def write_conversations(path: Path, conversations: Iterable[Conversation]) -> None:
+    """JSON lines that `read_conversations` reads back the same, put in place only when complete."""
+    lines = "".join(json.dumps(asdict(c)) + "\n" for c in conversations)
+    write_whole(path, lambda part: part.write_text(lines))
 
 
 def load_curated(split: str) -> list[Conversation]:

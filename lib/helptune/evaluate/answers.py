@@ -18,7 +18,7 @@ from helptune.gemma.generate import Sampling, stop_tokens, stream
 from helptune.gemma.model import Adapter, Base
 from helptune.gemma.tokenizer import BOS, Tokenizer
 
-_ROWS = 24
+_ROWS, _TOKENS = 24, 24 * 1024  # of a batch at most: long prompts share it with fewer others, for memory
 _SPEAKER = {"user": "User", "assistant": "Assistant", "system": "System"}
 _NEXT_TURN = "\nUser:"
 
@@ -57,9 +57,10 @@ def answer_all(
     waiting = sorted(prompts, key=lambda i: len(prompts[i]))
     sampling = Sampling(max_new_tokens=max_new_tokens, repetition_penalty=repetition_penalty)
     marker = _NEXT_TURN if examples else None
-    batches = range(0, len(waiting), _ROWS)
+    rows = max(1, min(_ROWS, _TOKENS // len(prompts[waiting[-1]]))) if waiting else _ROWS
+    batches = range(0, len(waiting), rows)
     for start in tqdm(batches, desc=f"answers: {path.stem}", unit="batch", disable=not waiting):
-        ids = waiting[start : start + _ROWS]
+        ids = waiting[start : start + rows]
         texts = _complete(base, tokenizer, [prompts[i] for i in ids], sampling, adapter, marker)
         done |= {i: Answer(i, *result) for i, result in zip(ids, texts, strict=True)}
         _write_answers(path, done.values())

@@ -10,6 +10,7 @@ import numpy as np
 
 from helptune.adapt.lora import LoraConfig, init_adapters
 from helptune.data.packing import Batch
+from helptune.errors import SettingError
 from helptune.experiment.finetune import peak_rss_gib
 from helptune.gemma.checkpoints import load_base
 from helptune.train.optimizer import OptimizerConfig, make_optimizer
@@ -18,6 +19,8 @@ from helptune.train.step import init_state, train_step
 
 def bench_train(batch: int, seq_len: int, steps: int, dtype: str, rank: int) -> dict[str, Any]:
     """Median time of optimizer steps on the real weights: all seven sites, half of the random tokens supervised."""
+    if min(batch, seq_len, steps) < 1:
+        raise SettingError(f"batch={batch}, seq_len={seq_len}, steps={steps}: all must be at least 1")
     base, lora = load_base(dtype), LoraConfig(rank=rank, alpha=2.0 * rank)
     optimizer = make_optimizer(OptimizerConfig(), total_steps=steps + 1)
     state = init_state(init_adapters(lora, base.config, jax.random.key(0)), optimizer)

@@ -7,9 +7,9 @@ from typing import Any, get_origin, get_type_hints
 
 from helptune.adapt.lora import LoraConfig
 from helptune.errors import RunError, SettingError
+from helptune.gemma.checkpoints import DTYPES
+from helptune.gemma.generate import Sampling
 from helptune.train.fit import TrainConfig
-
-DTYPES = ("bfloat16", "float32")
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise SettingError(f"dtype {self.dtype!r} is not one of {', '.join(DTYPES)}")
+        Sampling(max_new_tokens=self.max_new_tokens, repetition_penalty=self.repetition_penalty)  # checks both
 
 
 def to_json(config: RunConfig) -> str:

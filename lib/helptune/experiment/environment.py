@@ -1,4 +1,4 @@
-"""What a run ran on: versions and machine, for the report. Imports no JAX, so that `helptune doctor` starts quickly."""
+"""What a run ran on: versions and machine, for the report."""
 
 import importlib.metadata
 import os

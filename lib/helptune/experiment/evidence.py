@@ -19,6 +19,9 @@ from helptune.experiment.runs import read_json
 MODELS = {"base": "base", "few_shot": "few-shot base", "tuned": "tuned"}
 """Answer file in `eval/` -> what the report calls the model."""
 
+HELDOUT = Path("eval", "heldout.jsonl")
+"""The conversations a run was measured on, kept with their answers."""
+
 _AGAIN = "run `helptune finetune` with this --run again"
 
 

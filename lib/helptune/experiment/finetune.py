@@ -18,15 +18,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from helptune.adapt.artifact import WEIGHTS
+from helptune.adapt.artifact import WEIGHTS, load_adapter
 from helptune.adapt.lora import Adapters, LoraConfig, attach, init_adapters, parameter_count
-from helptune.data.conversation import Conversation, load_curated, read_conversations
+from helptune.data.conversation import Conversation, load_curated, read_conversations, write_conversations
 from helptune.data.packing import Example, tokenize
-from helptune.errors import DataError, RunError
+from helptune.errors import DataError, HelptuneError, RunError
 from helptune.evaluate.answers import answer_all
 from helptune.experiment.config import RunConfig
+from helptune.experiment.evidence import HELDOUT, read_evidence
 from helptune.experiment.report import write_report
-from helptune.experiment.runs import open_run, working_alone
+from helptune.experiment.runs import open_run, read_json, working_alone
 from helptune.files import write_whole
 from helptune.gemma.checkpoints import embedded_sha256, load_base, load_embedded_tokenizer
 from helptune.gemma.model import Base
@@ -46,16 +47,29 @@ def finetune(config: RunConfig, run: Path) -> dict[str, Any]:
     Raises RunError, DataError, ContextError or WeightsError before any work is lost, Interrupted after Ctrl-C.
     """
     train_set, heldout = read_data(config)
-    config = with_fingerprint(config, [*train_set, *heldout])
+    config = with_fingerprint(config, train_set, heldout)
     tokenizer, base = load_embedded_tokenizer(), load_base(config.dtype)
     examples = tokenize(train_set, tokenizer, base.config, config.train.seq_len)
     tokenize(heldout, tokenizer, base.config, config.train.seq_len)  # a record too long is found before training
     open_run(run, config)  # only now: a configuration that cannot run must not occupy the directory
     with working_alone(run):
-        summary = _run_stages(config, run, base, tokenizer, examples, train_set, heldout)
-        write_whole(run / "eval" / "summary.json", lambda part: part.write_text(json.dumps(summary, indent=2) + "\n"))
-        write_report(run, heldout)
-    return summary
+        if not _is_complete(run, base):
+            write_conversations(run / HELDOUT, heldout)
+            summary = _run_stages(config, run, base, tokenizer, examples, train_set, heldout)
+            text = json.dumps(summary, indent=2) + "\n"
+            write_whole(run / "eval" / "summary.json", lambda part: part.write_text(text))
+        write_report(run)
+    return read_json(run / "eval" / "summary.json")
+
+
+def _is_complete(run: Path, base: Base) -> bool:
+    """Nothing is left to do, and nothing of what was done is lost or damaged."""
+    try:
+        read_evidence(run)
+        load_adapter(run / "adapter", base.config, embedded_sha256())
+    except (HelptuneError, KeyError, TypeError):
+        return False
+    return True
 
 
 def _run_stages(
@@ -106,12 +120,19 @@ def read_data(config: RunConfig) -> tuple[list[Conversation], list[Conversation]
             f"{config.train_file or 'curated'}: {len(train)} training and {len(heldout)} held-out conversations; "
             f"at least {HELD_BACK} and 1 are needed"
         )
+    trained = {c.messages: c.id for c in train}
+    for c in heldout:
+        if c.messages in trained:
+            raise DataError(
+                f"{config.heldout_file or 'curated'}: conversation {c.id!r} is also a training conversation "
+                f"({trained[c.messages]!r}); take it out of one of the files"
+            )
     return train, heldout
 
 
-def with_fingerprint(config: RunConfig, conversations: Sequence[Conversation]) -> RunConfig:
+def with_fingerprint(config: RunConfig, train: Sequence[Conversation], heldout: Sequence[Conversation]) -> RunConfig:
     """The configuration with the sha256 of its data. Raises RunError when it was made with other data."""
-    text = json.dumps([asdict(c) for c in conversations], ensure_ascii=False, sort_keys=True)
+    text = json.dumps([[asdict(c) for c in part] for part in (train, heldout)], sort_keys=True)
     found = hashlib.sha256(text.encode()).hexdigest()
     if config.data_sha256 not in ("", found):
         raise RunError(
@@ -164,7 +185,10 @@ class _Stages:
 
     def __init__(self, path: Path):
         self.path = path
-        stored = json.loads(path.read_text()) if path.exists() else {}
+        try:
+            stored = json.loads(path.read_text())
+        except (OSError, ValueError):  # not there yet, or damaged: its stages are cheap to repeat
+            stored = {}
         self.results, self.seconds = stored.get("results", {}), stored.get("seconds", {})
         self.peak_rss_gib = stored.get("peak_rss_gib", 0.0)
 

@@ -16,9 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from helptune import plots
-from helptune.data.conversation import DIFFICULTIES, Conversation
+from helptune.data.conversation import DIFFICULTIES, Conversation, read_conversations
 from helptune.errors import RunError
-from helptune.experiment.evidence import MODELS, Evidence, read_evidence, verdict
+from helptune.experiment.evidence import HELDOUT, MODELS, Evidence, read_evidence, verdict
 from helptune.files import write_whole
 
 REPORT = "report.html"
@@ -34,10 +34,10 @@ _STAGES = {
 }
 
 
-def write_report(run: Path, heldout: Sequence[Conversation]) -> Path:
+def write_report(run: Path) -> Path:
     """Write `report.html`, put in place only when complete. Raises RunError for a run that is unfinished or damaged."""
     with _expecting_complete(run):
-        page = _render(run, read_evidence(run), heldout)
+        page = _render(run, read_evidence(run), list(read_conversations(run / HELDOUT)))
     try:
         # JSON of other people may hold half a surrogate pair, which UTF-8 has no bytes for.
         write_whole(run / REPORT, lambda part: part.write_bytes(page.encode("utf-8", errors="xmlcharrefreplace")))

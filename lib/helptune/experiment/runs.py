@@ -31,12 +31,13 @@ def open_run(folder: Path, config: RunConfig) -> None:
                 f"{folder} already holds a run with another configuration ({'; '.join(changed)}). "
                 "Choose another --run directory, or delete this one to start over"
             )
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    elif folder.exists() and (not folder.is_dir() or any(not name.startswith(".") for name in os.listdir(folder))):
         raise RunError(f"{folder} is not empty and not a run (no config.json); choose another --run directory")
     try:
         write_whole(path, lambda part: part.write_text(to_json(config)))
-        found = json.dumps(environment(), indent=2) + "\n"
-        write_whole(folder / "environment.json", lambda part: part.write_text(found))
+        if not (folder / "environment.json").exists():  # where it began: repeating the command changes no evidence
+            found = json.dumps(environment(), indent=2) + "\n"
+            write_whole(folder / "environment.json", lambda part: part.write_text(found))
     except OSError as error:
         raise RunError(f"{folder}: cannot be written ({error})") from error
 

@@ -5,6 +5,9 @@ own segment that is not later than itself and, in a local layer, less than `wind
 padding.
 """
 
+import math
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -13,6 +16,7 @@ from helptune.gemma.config import GemmaConfig
 from helptune.shapes import AnyArray, Array, Float, Int
 
 _MASKED = -1e30
+_QUERIES = 512
 
 
 @struct.dataclass
@@ -31,6 +35,16 @@ def empty_cache(config: GemmaConfig, rows: int, slots: int, dtype: jnp.dtype) ->
     k, v = jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)
     positions, segments = jnp.zeros((rows, slots), jnp.int32), jnp.zeros((rows, slots), jnp.int32)
     return KVCache(k, v, positions, segments, used=jnp.int32(0))
+
+
+def with_spare_rows(cache: KVCache, spare: int) -> KVCache:
+    """The cache with rows of padding added at the end."""
+
+    def more(leaf, axis):
+        return jnp.pad(leaf, [(0, spare if i == axis else 0) for i in range(leaf.ndim)])
+
+    k, v, positions, segments = more(cache.k, 1), more(cache.v, 1), more(cache.positions, 0), more(cache.segments, 0)
+    return replace(cache, k=k, v=v, positions=positions, segments=segments)
 
 
 def distances(
@@ -57,9 +71,18 @@ def attend(
 
     The query heads that share a key head are rows of one matrix, so that each product is large. The gradient is written
     by hand and recomputes the probabilities from the saved log-sum (as in FlashAttention, arXiv:2205.14135): the
-    [T, S] scores of a layer do not wait for the backward pass.
+    [T, S] scores of a layer do not wait for the backward pass. Without a gradient, a long text is read a block of
+    queries at a time, so that its [T, S] scores never exist at once.
     """
-    return _attend_forward(q, k, v, distance, window)[0]
+    T, size = q.shape[1], math.gcd(q.shape[1], _QUERIES)
+    if T <= _QUERIES or size == 1:
+        return _attend_forward(q, k, v, distance, window)[0]
+
+    def block(start):
+        queries, back = (jax.lax.dynamic_slice_in_dim(x, start, size, axis=1) for x in (q, distance))
+        return _attend_forward(queries, k, v, back, window)[0]
+
+    return jax.lax.map(block, jnp.arange(0, T, size)).swapaxes(0, 1).reshape(q.shape)
 
 
 def _rows_by_key_head(q, kv_heads):

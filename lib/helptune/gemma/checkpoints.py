@@ -15,7 +15,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from helptune.errors import WeightsError
+from helptune.errors import SettingError, WeightsError
 from helptune.files import cache_dir, file_sha256, write_whole
 from helptune.gemma.config import GemmaConfig, gemma3_270m
 from helptune.gemma.model import Base, block_shapes
@@ -32,6 +32,7 @@ GGUF_BLOCK_NAMES = {
     "post_attention_norm": "post_attention_norm", "pre_mlp_norm": "ffn_norm", "post_mlp_norm": "post_ffw_norm",
 }  # fmt: skip
 GGUF_EMBEDDING, GGUF_FINAL_NORM = "token_embd.weight", "output_norm.weight"
+DTYPES = ("bfloat16", "float32")
 _ROWS_AT_A_TIME = 16_384
 _LAYOUT = 1  # of the cached files; raised when what we write changes
 
@@ -39,8 +40,11 @@ _LAYOUT = 1  # of the cached files; raised when what we write changes
 def load_base(dtype: str = "bfloat16") -> Base:
     """The embedded Gemma 3 270M. The first call dequantizes (about half a minute), later ones take about a second.
 
-    Raises WeightsError when the installed weight files are truncated or altered. A damaged cache is rebuilt.
+    Raises SettingError for another dtype, WeightsError when the installed weight files are truncated or altered. A
+    damaged cache is rebuilt.
     """
+    if dtype not in DTYPES:
+        raise SettingError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
     path = _embedded_dir() / f"{dtype}.safetensors"
     if not _is_intact(path):
         _prepare_embedded(dtype)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from helptune.errors import ContextError, SettingError
-from helptune.gemma.attention import empty_cache
+from helptune.gemma.attention import empty_cache, with_spare_rows
 from helptune.gemma.config import GemmaConfig
 from helptune.gemma.model import Adapter, Base, forward, logits
 from helptune.gemma.tokenizer import EOS, PAD, Tokenizer
@@ -49,6 +49,8 @@ class Sampling:
             raise SettingError(f"top_p={self.top_p}: must lie in (0, 1]")
         if self.repetition_penalty < 1.0:
             raise SettingError(f"repetition_penalty={self.repetition_penalty}: must be 1 (off) or more")
+        if not 0 <= self.seed < 2**32:
+            raise SettingError(f"seed={self.seed}: must be at least 0 and below 2**32")
         if self.max_new_tokens < 1:
             raise SettingError(f"max_new_tokens={self.max_new_tokens}: must be at least 1")
 
@@ -98,20 +100,21 @@ def stream(
             f"a prompt of {longest} tokens and {sampling.max_new_tokens} new ones exceed the context of "
             f"{config.context}: shorten the prompt or lower max_new_tokens"
         )
-    rows = _padded_rows(len(prompts), base)
-    length = _round_up(longest)
+    rows, length = len(prompts), _round_up(longest)
     tokens, lengths = np.full((rows, length), PAD), np.ones(rows, int)
     for row, prompt in enumerate(prompts):
         tokens[row, : len(prompt)], lengths[row] = prompt, len(prompt)
     cache = empty_cache(config, rows, _round_up(length + sampling.max_new_tokens), base.dtype)
     key = jax.random.key(sampling.seed)
     rule = replace(sampling, seed=0, max_new_tokens=1)  # the part that is compiled in: a new seed compiles nothing
-    written = None if sampling.repetition_penalty == 1.0 else jnp.zeros((rows, config.vocab), bool)
     token, cache = _prefill(base, adapter, cache, jnp.asarray(tokens), jnp.asarray(lengths), key, rule)
-    running, stops = np.arange(rows) < len(prompts), np.array(stop_tokens(config))
+    if spare := _spare_rows(rows, base):
+        token, lengths, cache = jnp.pad(token, (0, spare)), np.pad(lengths, (0, spare)), with_spare_rows(cache, spare)
+    written = None if sampling.repetition_penalty == 1.0 else jnp.zeros((rows + spare, config.vocab), bool)
+    running, stops = np.arange(rows + spare) < rows, np.array(stop_tokens(config))
     for step in range(sampling.max_new_tokens):
         now = np.asarray(token)
-        yield [int(t) if run else None for t, run in zip(now[: len(prompts)], running, strict=False)]
+        yield [int(t) if run else None for t, run in zip(now[:rows], running[:rows], strict=True)]
         running &= ~np.isin(now, stops)
         if not running.any() or step + 1 == sampling.max_new_tokens:
             return
@@ -142,9 +145,9 @@ def _round_up(length: int) -> int:
     return -(-length // _LENGTH_STEP) * _LENGTH_STEP
 
 
-def _padded_rows(rows: int, base: Base) -> int:
+def _spare_rows(rows: int, base: Base) -> int:
     slow_vectors = base.dtype == jnp.bfloat16 and jax.default_backend() == "cpu"
-    return max(rows, _MIN_CPU_ROWS) if slow_vectors else rows
+    return max(_MIN_CPU_ROWS - rows, 0) if slow_vectors else 0
 
 
 @partial(jax.jit, static_argnames="sampling", donate_argnames="cache")

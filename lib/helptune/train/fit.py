@@ -7,6 +7,7 @@ the same command again goes on from there with the same bits as a run that was n
 import contextlib
 import json
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,7 @@ from tqdm import tqdm
 from helptune.adapt.artifact import AdapterCard, load_adapter, save_adapter
 from helptune.adapt.lora import Adapters, LoraConfig, init_adapters
 from helptune.data.packing import Batch, Example, collate, pack, plan_batches
-from helptune.errors import DataError, Interrupted, RunError, SettingError
+from helptune.errors import AdapterError, DataError, Interrupted, RunError, SettingError
 from helptune.files import write_whole
 from helptune.gemma.model import Base
 from helptune.train.checkpoint import Checkpoints, Progress
@@ -47,8 +48,8 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise SettingError(f"seed={self.seed}: must be 0 or more")
+        if not 0 <= self.seed < 2**32:
+            raise SettingError(f"seed={self.seed}: must be at least 0 and below 2**32")
         if min(self.seq_len, self.batch_rows, self.accumulate, self.epochs, self.eval_every, self.patience) < 1:
             raise SettingError("seq_len, batch_rows, accumulate, epochs, eval_every and patience must be at least 1")
         if self.batch_rows % self.accumulate:
@@ -117,6 +118,8 @@ def fit(
     resumed = checkpoints.latest_step is not None
     if resumed:
         state, progress = checkpoints.restore(state)
+        if not metrics.exists():
+            raise RunError(f"{metrics}: missing beside its checkpoints; {_anew(run)}")
     truncate(metrics, int(state.step) if resumed else -1)
     with contextlib.closing(checkpoints), _stop_requests() as stop_requested, tqdm(total=len(plan), unit="step") as bar:
         bar.update(int(state.step))
@@ -145,9 +148,16 @@ def fit(
             if stop_requested.is_set():
                 checkpoints.save(state, progress)
                 raise Interrupted(f"stopped after step {step + 1} of {len(plan)}; run the same command again to go on")
-    best, _ = load_adapter(run / "adapter", base.config, base_sha256)
+    try:
+        best, _ = load_adapter(run / "adapter", base.config, base_sha256)
+    except AdapterError as error:
+        raise RunError(f"{error}; {_anew(run)}") from error
     steps = int(state.step)
     return FitResult(best, progress.best_loss, progress.best_step, steps, stopped_early=steps < len(plan))
+
+
+def _anew(run: Path) -> str:
+    return f"delete {run / 'checkpoints'} and run the same command again to train anew"
 
 
 def log(path: Path, record: dict) -> None:
@@ -190,6 +200,7 @@ def _stop_requests() -> Iterator[threading.Event]:
         if asked.is_set():
             signal.default_int_handler(number, frame)
         asked.set()
+        print("\nstopping after this step; once more to stop at once", file=sys.stderr, flush=True)
 
     if threading.current_thread() is threading.main_thread():
         old = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
