@@ -23,7 +23,9 @@ VERBS = ["doctor", "finetune", "chat", "score", "report", "bench train"]
 @pytest.fixture
 def helptune(monkeypatch, capsys, word_base):
     """Run the entry point in this process on a tiny base: arguments -> (exit code, stdout, stderr)."""
-    monkeypatch.setattr(checkpoints, "load_base", lambda dtype: word_base)
+    intact = checkpoints._is_intact
+    monkeypatch.setattr(checkpoints, "_is_intact", lambda path: path.suffix == ".safetensors" or intact(path))
+    monkeypatch.setattr(checkpoints, "_from_flat", lambda path, config: word_base)
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["helptune", *map(str, arguments)])
@@ -32,6 +34,17 @@ def helptune(monkeypatch, capsys, word_base):
         return stop.value.code or 0, *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture
+def typed(monkeypatch):
+    """typed(*lines): what the user enters, line by line."""
+
+    def enter(*lines):
+        waiting = iter(lines)
+        monkeypatch.setattr("builtins.input", lambda prompt: next(waiting))
+
+    return enter
 
 
 def in_a_new_process(code):
@@ -120,6 +133,7 @@ MISTAKES = {
     "malformed data file": malformed_data,
     "other configuration": other_configuration,
     "no such configuration": lambda folder: (["finetune", "--config", folder / "c.json"], "c.json: not a valid config"),
+    "chat dtype": lambda folder: (["chat", "--prompt", "hi", "--dtype", "int8"], "dtype 'int8' is not one of"),
     "missing adapter": lambda folder: (
         ["chat", "--adapter", folder / "no", "--prompt", "hi"],
         "no: not an adapter folder",
@@ -188,10 +202,9 @@ def test_the_options_become_the_configuration(helptune, tmp_path, monkeypatch):
     assert asked[-1] == (RunConfig(), Path("runs/first"))
 
 
-def test_a_chat_remembers_until_an_empty_line(helptune, monkeypatch):
+def test_a_chat_remembers_until_an_empty_line(helptune, typed, monkeypatch):
     """Every answer goes back into the conversation; only --raw starts anew."""
-    lines = iter(["Hello", "And?", ""])
-    monkeypatch.setattr("builtins.input", lambda prompt: next(lines))
+    typed("Hello", "And?", "")
     heard = []
 
     def say(self, turns, sampling, *, raw, as_json):
@@ -203,10 +216,9 @@ def test_a_chat_remembers_until_an_empty_line(helptune, monkeypatch):
     assert heard == [["Hello"], ["Hello", "answer 1", "And?"]]
 
 
-def test_ctrl_c_stops_an_answer_and_not_the_chat(helptune, monkeypatch):
+def test_ctrl_c_stops_an_answer_and_not_the_chat(helptune, typed, monkeypatch):
     """The question that was not answered is not part of the conversation."""
-    lines = iter(["Hello", "Again", ""])
-    monkeypatch.setattr("builtins.input", lambda prompt: next(lines))
+    typed("Hello", "Again", "")
     heard = []
 
     def say(self, turns, sampling, *, raw, as_json):
@@ -222,9 +234,8 @@ def test_ctrl_c_stops_an_answer_and_not_the_chat(helptune, monkeypatch):
     assert heard == [["Hello"], ["Again"]]
 
 
-def test_a_bad_line_costs_only_itself(helptune, monkeypatch, capsys):
-    lines = iter(["half a \udce9", "Hello", ""])
-    monkeypatch.setattr("builtins.input", lambda prompt: next(lines))
+def test_a_bad_line_costs_only_itself(helptune, typed):
+    typed("half a \udce9", "Hello", "")
     code, out, err = helptune("chat", "--json", "--max-new-tokens", 2)
     assert code == 0
     assert err.startswith("error: ")

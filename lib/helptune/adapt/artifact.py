@@ -11,7 +11,7 @@ import safetensors.numpy
 
 from helptune.adapt.lora import Adapters, LoraConfig
 from helptune.errors import AdapterError
-from helptune.files import file_sha256, write_whole
+from helptune.files import file_sha256, write_text, write_whole
 from helptune.gemma.chat import TEMPLATE_HASH
 from helptune.gemma.config import GemmaConfig
 from helptune.gemma.model import site_shapes
@@ -36,7 +36,7 @@ def save_adapter(folder: Path, adapters: Adapters, card: AdapterCard) -> None:
     flat = {f"{site}.{name}": np.asarray(leaf) for site, pair in adapters.items() for name, leaf in pair.items()}
     write_whole(folder / WEIGHTS, lambda part: safetensors.numpy.save_file(flat, part))
     fields = {**asdict(card), "adapter_sha256": file_sha256(folder / WEIGHTS)}
-    write_whole(folder / CARD, lambda part: part.write_text(json.dumps(fields, indent=2) + "\n"))
+    write_text(folder / CARD, json.dumps(fields, indent=2) + "\n")
 
 
 def load_adapter(folder: Path | str, model: GemmaConfig, base_sha256: str) -> tuple[Adapters, AdapterCard]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from helptune.errors import DataError
-from helptune.files import write_whole
+from helptune.files import write_text
 
 CATEGORIES = (
     "explain", "facts", "howto", "write", "rewrite", "summarize",
@@ -111,8 +111,7 @@ def read_conversations(path: Path | str) -> Iterator[Conversation]:
 
 def write_conversations(path: Path, conversations: Iterable[Conversation]) -> None:
     """JSON lines that `read_conversations` reads back the same, put in place only when complete."""
-    lines = "".join(json.dumps(asdict(c)) + "\n" for c in conversations)
-    write_whole(path, lambda part: part.write_text(lines))
+    write_text(path, "".join(json.dumps(asdict(c)) + "\n" for c in conversations))
 
 
 def load_curated(split: str) -> list[Conversation]:

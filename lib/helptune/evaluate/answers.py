@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from helptune.data.conversation import Conversation, Message
-from helptune.files import write_whole
+from helptune.files import write_text
 from helptune.gemma.chat import render
 from helptune.gemma.generate import Sampling, stop_tokens, stream
 from helptune.gemma.model import Adapter, Base
@@ -80,7 +80,7 @@ def read_answers(path: Path) -> list[Answer]:
 
 def _write_answers(path: Path, answers: Iterable[Answer]) -> None:
     lines = "".join(json.dumps(asdict(a), ensure_ascii=False) + "\n" for a in answers)
-    write_whole(path, lambda part: part.write_text(lines, encoding="utf-8"))
+    write_text(path, lines)
 
 
 def chat_prompt(conversation: Conversation, base: Base, tokenizer: Tokenizer) -> list[int]:

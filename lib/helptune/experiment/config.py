@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
 from helptune.adapt.lora import LoraConfig
-from helptune.errors import RunError, SettingError
-from helptune.gemma.checkpoints import DTYPES
+from helptune.errors import RunError
+from helptune.gemma.checkpoints import check_dtype
 from helptune.gemma.generate import Sampling
 from helptune.train.fit import TrainConfig
 
@@ -29,8 +29,7 @@ class RunConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise SettingError(f"dtype {self.dtype!r} is not one of {', '.join(DTYPES)}")
+        check_dtype(self.dtype)
         Sampling(max_new_tokens=self.max_new_tokens, repetition_penalty=self.repetition_penalty)  # checks both
 
 

@@ -28,7 +28,7 @@ from helptune.experiment.config import RunConfig
 from helptune.experiment.evidence import HELDOUT, read_evidence
 from helptune.experiment.report import write_report
 from helptune.experiment.runs import open_run, read_json, working_alone
-from helptune.files import write_whole
+from helptune.files import write_text
 from helptune.gemma.checkpoints import embedded_sha256, load_base, load_embedded_tokenizer
 from helptune.gemma.model import Base
 from helptune.gemma.tokenizer import Tokenizer
@@ -56,8 +56,7 @@ def finetune(config: RunConfig, run: Path) -> dict[str, Any]:
         if not _is_complete(run, base):
             write_conversations(run / HELDOUT, heldout)
             summary = _run_stages(config, run, base, tokenizer, examples, train_set, heldout)
-            text = json.dumps(summary, indent=2) + "\n"
-            write_whole(run / "eval" / "summary.json", lambda part: part.write_text(text))
+            write_text(run / "eval" / "summary.json", json.dumps(summary, indent=2) + "\n")
         write_report(run)
     return read_json(run / "eval" / "summary.json")
 
@@ -211,4 +210,4 @@ class _Stages:
 
     def _save(self) -> None:
         kept = {"results": self.results, "seconds": self.seconds, "peak_rss_gib": self.peak_rss_gib}
-        write_whole(self.path, lambda part: part.write_text(json.dumps(kept, indent=2) + "\n"))
+        write_text(self.path, json.dumps(kept, indent=2) + "\n")

@@ -15,7 +15,7 @@ from typing import Any
 from helptune.errors import RunError
 from helptune.experiment.config import RunConfig, differences, read_config, to_json
 from helptune.experiment.environment import environment
-from helptune.files import write_whole
+from helptune.files import write_text
 
 
 def open_run(folder: Path, config: RunConfig) -> None:
@@ -34,10 +34,9 @@ def open_run(folder: Path, config: RunConfig) -> None:
     elif folder.exists() and (not folder.is_dir() or any(not name.startswith(".") for name in os.listdir(folder))):
         raise RunError(f"{folder} is not empty and not a run (no config.json); choose another --run directory")
     try:
-        write_whole(path, lambda part: part.write_text(to_json(config)))
+        write_text(path, to_json(config))
         if not (folder / "environment.json").exists():  # where it began: repeating the command changes no evidence
-            found = json.dumps(environment(), indent=2) + "\n"
-            write_whole(folder / "environment.json", lambda part: part.write_text(found))
+            write_text(folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
     except OSError as error:
         raise RunError(f"{folder}: cannot be written ({error})") from error
 

@@ -16,7 +16,7 @@ import safetensors
 import safetensors.numpy
 
 from helptune.errors import SettingError, WeightsError
-from helptune.files import cache_dir, file_sha256, write_whole
+from helptune.files import cache_dir, file_sha256, write_text, write_whole
 from helptune.gemma.config import GemmaConfig, gemma3_270m
 from helptune.gemma.model import Base, block_shapes
 from helptune.gemma.tokenizer import Tokenizer, load_tokenizer, model_proto
@@ -43,12 +43,17 @@ def load_base(dtype: str = "bfloat16") -> Base:
     Raises SettingError for another dtype, WeightsError when the installed weight files are truncated or altered. A
     damaged cache is rebuilt.
     """
-    if dtype not in DTYPES:
-        raise SettingError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
+    check_dtype(dtype)
     path = _embedded_dir() / f"{dtype}.safetensors"
     if not _is_intact(path):
         _prepare_embedded(dtype)
     return _from_flat(path, gemma3_270m())
+
+
+def check_dtype(dtype: str) -> None:
+    """Raises SettingError for a dtype the base cannot be loaded in."""
+    if dtype not in DTYPES:
+        raise SettingError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
 
 
 def load_embedded_tokenizer() -> Tokenizer:
@@ -180,4 +185,4 @@ def _is_intact(path: Path) -> bool:
 def _write_checked(path: Path, write: Callable[[Path], object]) -> None:
     """The file first, then its checksum: without a checksum that fits, `_is_intact` does not trust it."""
     write_whole(path, write)
-    write_whole(path.with_name(path.name + ".sha256"), lambda part: part.write_text(file_sha256(path) + "\n"))
+    write_text(path.with_name(path.name + ".sha256"), file_sha256(path) + "\n")

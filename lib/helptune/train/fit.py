@@ -23,7 +23,7 @@ from helptune.adapt.artifact import AdapterCard, load_adapter, save_adapter
 from helptune.adapt.lora import Adapters, LoraConfig, init_adapters
 from helptune.data.packing import Batch, Example, collate, pack, plan_batches
 from helptune.errors import AdapterError, DataError, Interrupted, RunError, SettingError
-from helptune.files import write_whole
+from helptune.files import write_text
 from helptune.gemma.model import Base
 from helptune.train.checkpoint import Checkpoints, Progress
 from helptune.train.optimizer import OptimizerConfig, learning_rate, make_optimizer
@@ -170,7 +170,7 @@ def truncate(path: Path, last_step: int) -> None:
     if path.exists():
         kept = [line for line in path.read_text().splitlines() if _step(line) <= last_step]
         with _disk_errors(path):
-            write_whole(path, lambda part: part.write_text("".join(line + "\n" for line in kept)))
+            write_text(path, "".join(line + "\n" for line in kept))
 
 
 @contextlib.contextmanager
