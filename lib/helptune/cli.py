@@ -231,7 +231,7 @@ class _Model:
         from helptune.adapt.lora import attach
         from helptune.gemma.checkpoints import embedded_sha256, load_base, load_embedded_tokenizer
 
-        self.tokenizer, self.base, self.lora = load_embedded_tokenizer(), load_base(dtype), None
+        self.base, self.tokenizer, self.lora = load_base(dtype), load_embedded_tokenizer(), None
         if adapter is not None:
             weights, card = load_adapter(adapter, self.base.config, embedded_sha256())
             self.lora = attach(weights, card.lora)

@@ -48,7 +48,7 @@ def finetune(config: RunConfig, run: Path) -> dict[str, Any]:
     """
     train_set, heldout = read_data(config)
     config = with_fingerprint(config, train_set, heldout)
-    tokenizer, base = load_embedded_tokenizer(), load_base(config.dtype)
+    base, tokenizer = load_base(config.dtype), load_embedded_tokenizer()
     examples = tokenize(train_set, tokenizer, base.config, config.train.seq_len)
     tokenize(heldout, tokenizer, base.config, config.train.seq_len)  # a record too long is found before training
     open_run(run, config)  # only now: a configuration that cannot run must not occupy the directory
