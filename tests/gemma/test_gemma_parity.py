@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from gemma_golden import DEPTHS, GOLDEN_TOLERANCE, first_layers, hidden_states, relative_difference
+from gemma_layouts import nested_tree
 
 import helptune.data.curated
 from helptune.gemma.layers import rms_norm
@@ -32,37 +33,6 @@ def ids(tokenizer):
     return [BOS, *tokenizer.encode(text)][:TOKENS]
 
 
-def reference_params(base):
-    """Our leaves under the names, and in the layout, of DeepMind's checkpoints."""
-    config = base.config
-
-    def by_head(w, heads):
-        return w.reshape(config.width, heads, config.head_width).transpose(1, 0, 2)
-
-    def block(w):
-        k, v = by_head(w["k"], config.kv_heads), by_head(w["v"], config.kv_heads)
-        return {
-            "attn": {
-                "q_einsum": {"w": by_head(w["q"], config.heads)},
-                "kv_einsum": {"w": jnp.stack([k, v])},
-                "attn_vec_einsum": {"w": w["o"].reshape(config.heads, config.head_width, config.width)},
-                "_query_norm": {"scale": w["q_norm"]},
-                "_key_norm": {"scale": w["k_norm"]},
-            },
-            "mlp": {"gating_einsum": jnp.stack([w["gate"].T, w["up"].T]), "linear": w["down"]},
-            "pre_attention_norm": {"scale": w["pre_attention_norm"]},
-            "post_attention_norm": {"scale": w["post_attention_norm"]},
-            "pre_ffw_norm": {"scale": w["pre_mlp_norm"]},
-            "post_ffw_norm": {"scale": w["post_mlp_norm"]},
-        }
-
-    return {
-        "embedder": {"input_embedding": base.embedding},
-        "final_norm": {"scale": base.final_norm},
-        **{f"layer_{i}": block({name: leaf[i] for name, leaf in base.blocks.items()}) for i in range(config.layers)},
-    }
-
-
 @pytest.fixture(scope="module")
 def reference(real_base, ids):
     """DeepMind's last logits, final hidden states and block outputs; its full logits are not kept, to save memory."""
@@ -73,7 +43,7 @@ def reference(real_base, ids):
         return isinstance(module, _modules.Block) or module.name == "final_norm"
 
     output, state = gm.nn.Gemma3_270M(dtype=jnp.float32).apply(
-        {"params": reference_params(real_base)},
+        {"params": nested_tree(real_base)},
         jnp.array([ids]),
         return_last_only=True,
         capture_intermediates=kept,

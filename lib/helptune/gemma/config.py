@@ -6,6 +6,8 @@ technical reports: Gemma 1, arXiv:2403.08295; Gemma 3, arXiv:2503.19786.
 
 from dataclasses import dataclass, replace
 
+from helptune.errors import SettingError
+
 RMS_NORM_EPS = 1e-6
 
 
@@ -88,6 +90,18 @@ def gemma3_270m() -> GemmaConfig:
 
 def gemma3_1b() -> GemmaConfig:
     return _gemma3("gemma-3-1b", 26, 1_152, 6_912)
+
+
+def named(name: str) -> GemmaConfig:
+    """The published model of that name. An instruction-tuned one ("-it") has the shapes of its base.
+
+    Raises SettingError naming the known models.
+    """
+    published = {config.name: config for config in (gemma_2b(), gemma_7b(), gemma3_270m(), gemma3_1b())}
+    base = name.removesuffix("-it")
+    if base not in published:
+        raise SettingError(f"model {name!r} is not one of {', '.join(published)}, or one of these with -it")
+    return replace(published[base], name=name)
 
 
 def tiny(gemma: int = 3, vocab: int = 512) -> GemmaConfig:

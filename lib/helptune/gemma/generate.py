@@ -4,6 +4,7 @@ Prompts of different lengths share a batch: rows are padded on the right, paddin
 sees, and each row counts its own positions. Shapes are rounded up, so that few programs are compiled.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,12 +16,14 @@ import numpy as np
 from helptune.errors import ContextError, SettingError
 from helptune.gemma.attention import empty_cache, with_spare_rows
 from helptune.gemma.config import GemmaConfig
+from helptune.gemma.layout import is_worth_it, lay_apart
 from helptune.gemma.model import Adapter, Base, forward, logits
 from helptune.gemma.tokenizer import EOS, PAD, Tokenizer
 from helptune.shapes import Array, Float, Int, PRNGKeyArray
 
 _LENGTH_STEP = 64
-_MIN_CPU_ROWS = 8  # XLA's bfloat16 matrix-vector product on CPUs is several times slower than one with eight rows
+_MIN_CPU_ROWS = 2  # XLA's matrix-vector products on CPUs are several times slower than those with two rows
+_VOCABULARY_PARTS = 512
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,8 @@ class Sampling:
     `repetition_penalty` p (Keskar et al. 2019, arXiv:1909.05858) divides the positive and multiplies the negative
     scores of the tokens this answer already holds; 1 switches it off. The prompt's own words are not penalized.
 
-    `top_p` (nucleus sampling, arXiv:1904.09751) acts on what `top_k` left. None switches a filter off.
+    `top_p` (nucleus sampling, arXiv:1904.09751) acts on what `top_k` left. None switches a filter off. `ignore_stops`
+    writes on to the limit, which measuring needs.
     """
 
     temperature: float = 0.0
@@ -39,6 +43,7 @@ class Sampling:
     max_new_tokens: int = 256
     seed: int = 0
     repetition_penalty: float = 1.0
+    ignore_stops: bool = False
 
     def __post_init__(self) -> None:
         if self.temperature < 0:
@@ -106,16 +111,20 @@ def stream(
         tokens[row, : len(prompt)], lengths[row] = prompt, len(prompt)
     cache = empty_cache(config, rows, _round_up(length + sampling.max_new_tokens), base.dtype)
     key = jax.random.key(sampling.seed)
-    rule = replace(sampling, seed=0, max_new_tokens=1)  # the part that is compiled in: a new seed compiles nothing
+    rule = replace(
+        sampling, seed=0, max_new_tokens=1, ignore_stops=False
+    )  # the part that is compiled in: a new seed compiles nothing
     token, cache = _prefill(base, adapter, cache, jnp.asarray(tokens), jnp.asarray(lengths), key, rule)
-    if spare := _spare_rows(rows, base):
-        token, lengths, cache = jnp.pad(token, (0, spare)), np.pad(lengths, (0, spare)), with_spare_rows(cache, spare)
+    spare = max(_MIN_CPU_ROWS - rows, 0) if jax.default_backend() == "cpu" else 0
+    token, lengths, cache = jnp.pad(token, (0, spare)), np.pad(lengths, (0, spare)), with_spare_rows(cache, spare)
+    if is_worth_it(base):
+        base, cache = lay_apart(base), replace(cache, k=tuple(cache.k), v=tuple(cache.v))
     written = None if sampling.repetition_penalty == 1.0 else jnp.zeros((rows + spare, config.vocab), bool)
     running, stops = np.arange(rows + spare) < rows, np.array(stop_tokens(config))
     for step in range(sampling.max_new_tokens):
         now = np.asarray(token)
         yield [int(t) if run else None for t, run in zip(now[:rows], running[:rows], strict=True)]
-        running &= ~np.isin(now, stops)
+        running &= sampling.ignore_stops | ~np.isin(now, stops)
         if not running.any() or step + 1 == sampling.max_new_tokens:
             return
         now_at = jnp.asarray(lengths + step)
@@ -145,11 +154,6 @@ def _round_up(length: int) -> int:
     return -(-length // _LENGTH_STEP) * _LENGTH_STEP
 
 
-def _spare_rows(rows: int, base: Base) -> int:
-    slow_vectors = base.dtype == jnp.bfloat16 and jax.default_backend() == "cpu"
-    return max(_MIN_CPU_ROWS - rows, 0) if slow_vectors else 0
-
-
 @partial(jax.jit, static_argnames="sampling", donate_argnames="cache")
 def _prefill(base, adapter, cache, tokens, lengths, key, sampling):
     positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
@@ -176,7 +180,7 @@ def _choose(
 ) -> Int[Array, "B"]:
     """The next token of each row; its randomness depends on the seed, the row and the position only."""
     if sampling.temperature == 0:
-        return jnp.argmax(scores, axis=-1)
+        return _argmax(scores)
     vocab = scores.shape[-1]
     kept, ids = jax.lax.top_k(scores, min(sampling.top_k or vocab, vocab))
     if sampling.top_p is not None:
@@ -188,3 +192,11 @@ def _choose(
     )
     choice = jax.vmap(jax.random.categorical)(row_keys, kept / sampling.temperature)
     return jnp.take_along_axis(ids, choice[:, None], axis=-1)[:, 0]
+
+
+def _argmax(scores: Float[Array, "B V"]) -> Int[Array, "B"]:
+    """jnp.argmax in two steps, the part of the vocabulary and the place in it: XLA's own takes 20 times as long."""
+    parts = scores.reshape(len(scores), math.gcd(scores.shape[-1], _VOCABULARY_PARTS), -1)
+    part = jnp.argmax(jnp.max(parts, axis=-1), axis=-1)
+    own = jnp.take_along_axis(parts, part[:, None, None], axis=1)[:, 0]
+    return part * parts.shape[-1] + jnp.argmax(own, axis=-1)

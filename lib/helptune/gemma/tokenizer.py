@@ -44,13 +44,29 @@ class Tokenizer:
 
 
 def load_tokenizer(path: Path | str) -> Tokenizer:
-    """Read a `tokenizer.model`. Raises WeightsError when it is missing or not a SentencePiece model."""
+    """Read a `tokenizer.model`. Raises WeightsError when it is missing or not a SentencePiece model.
+
+    The published ones type the turn tokens as user-defined, which text would match; here they are control tokens.
+    """
     processor = sentencepiece.SentencePieceProcessor()
     try:
-        processor.LoadFromSerializedProto(Path(path).read_bytes())  # the constructor would take an empty file silently
+        data = Path(path).read_bytes()
+        processor.LoadFromSerializedProto(data)  # the constructor would take an empty file silently
     except (OSError, RuntimeError) as error:
         raise WeightsError(f"{path}: not a readable SentencePiece tokenizer.model ({error})") from error
+    turns = [processor.piece_to_id(piece) for piece in _TURN_TOKENS]
+    if open_to_text := [token for token in turns if token != UNK and not processor.is_control(token)]:
+        processor.LoadFromSerializedProto(_as_control(data, open_to_text))
     return Tokenizer(processor)
+
+
+def _as_control(data: bytes, tokens: Sequence[int]) -> bytes:
+    from sentencepiece import sentencepiece_model_pb2
+
+    proto = sentencepiece_model_pb2.ModelProto.FromString(data)
+    for token in tokens:
+        proto.pieces[token].type = _CONTROL
+    return proto.SerializeToString()
 
 
 def model_proto(pieces: Sequence[str], scores: Sequence[float], types: Sequence[int]) -> bytes:

@@ -1,0 +1,134 @@
+"""The `config.json` of a Hugging Face folder as a `GemmaConfig`: any Gemma 1 or text-only Gemma 3, of any size.
+
+The fields are those of `GemmaConfig` and `Gemma3TextConfig` in transformers 4 and 5. A value our model code would
+silently ignore (softcapping, another activation, scaled RoPE) is an error here.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from helptune.errors import WeightsError
+from helptune.gemma.config import RMS_NORM_EPS, GemmaConfig, gemma3_1b, gemma3_270m, gemma_2b, gemma_7b
+
+CONFIG_FILE = "config.json"
+
+
+def config_of(folder: Path | str) -> GemmaConfig:
+    """The model that `folder/config.json` describes, under its published name where it has one.
+
+    Raises WeightsError when the file is missing or damaged, describes another family of models, or asks for something
+    this model code does not do.
+    """
+    fields = _Fields.read(Path(folder) / CONFIG_FILE)
+    families = {"gemma": _gemma1, "gemma3_text": _gemma3}
+    if fields.get("model_type") not in families:
+        raise fields.error("model_type", "gemma (Gemma 1) or gemma3_text (Gemma 3 270M and 1B)")
+    try:
+        config = families[fields.values["model_type"]](fields)
+    except ValueError as error:  # sizes that fit no model
+        raise WeightsError(f"{fields.path}: {error}") from error
+    for published in (gemma_2b(), gemma_7b(), gemma3_270m(), gemma3_1b()):
+        if differences(published, config) == []:
+            return replace(published, context=config.context)
+    return config
+
+
+def differences(expected: GemmaConfig, found: GemmaConfig) -> list[str]:
+    """One text a field that changes the weights or what they compute, so not for the name or the context."""
+    fields = [field.name for field in dataclasses.fields(GemmaConfig) if field.name not in ("name", "context")]
+    pairs = [(field, getattr(found, field), getattr(expected, field)) for field in fields]
+    return [f"{field} {value}, expected {wanted}" for field, value, wanted in pairs if value != wanted]
+
+
+@dataclass(frozen=True)
+class _Fields:
+    """The fields of one file, with its path for messages."""
+
+    path: Path
+    values: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> "_Fields":
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise WeightsError(f"{path}: missing or not JSON ({error}); fetch the checkpoint's folder again") from error
+        if not isinstance(values, dict):
+            raise WeightsError(f"{path}: not a JSON object; fetch the checkpoint's folder again")
+        return cls(path, values)
+
+    def get(self, name: str) -> Any:
+        return self.values.get(name)
+
+    def number(self, name: str) -> int:
+        value = self.get(name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise self.error(name, "a positive whole number")
+        return value
+
+    def require(self, name: str, *allowed: Any) -> None:
+        if self.get(name) not in allowed:
+            raise self.error(name, " or ".join(str(value) for value in allowed if value is not None))
+
+    def error(self, name: str, expected: str) -> WeightsError:
+        return WeightsError(f"{self.path}: {name} is {self.get(name)!r}, this program reads {expected}")
+
+    def rope_base(self, kind: str, older_name: str) -> float:
+        """transformers 5 keeps it in `rope_parameters`, one for each kind of layer where these differ."""
+        parameters = self.get("rope_parameters") or {}
+        parameters = parameters.get(kind, parameters)
+        if parameters.get("rope_type", "default") != "default":
+            raise self.error("rope_parameters", "rope_type default")
+        return float(parameters.get("rope_theta") or self.get(older_name) or 10_000.0)
+
+
+def _sizes(fields: _Fields) -> dict[str, Any]:
+    for name, *allowed in (
+        ("hidden_activation", "gelu_pytorch_tanh", None),
+        ("hidden_act", "gelu_pytorch_tanh", "gelu", None),  # early Gemma 1 files say gelu and mean its tanh form
+        ("rms_norm_eps", RMS_NORM_EPS, None),
+        ("attention_bias", False, None),
+        ("rope_scaling", None),
+        ("attn_logit_softcapping", None),
+        ("final_logit_softcapping", None),
+        ("tie_word_embeddings", True, None),
+    ):
+        fields.require(name, *allowed)
+    names = {
+        "layers": "num_hidden_layers", "width": "hidden_size", "mlp_width": "intermediate_size",
+        "heads": "num_attention_heads", "kv_heads": "num_key_value_heads", "head_width": "head_dim",
+        "vocab": "vocab_size", "context": "max_position_embeddings",
+    }  # fmt: skip
+    return {ours: fields.number(theirs) for ours, theirs in names.items()}
+
+
+def _gemma1(fields: _Fields) -> GemmaConfig:
+    sizes, rope = _sizes(fields), fields.rope_base("", "rope_theta")
+    name = f"gemma ({sizes['layers']} layers, width {sizes['width']})"
+    return GemmaConfig(name, **sizes, turn_start=106, turn_end=107, rope_base_local=rope, rope_base_global=rope)
+
+
+def _gemma3(fields: _Fields) -> GemmaConfig:
+    sizes = _sizes(fields)
+    fields.require("query_pre_attn_scalar", sizes["head_width"])
+    config = GemmaConfig(
+        f"gemma3_text ({sizes['layers']} layers, width {sizes['width']})", **sizes, turn_start=105, turn_end=106,
+        qk_norm=True, post_norms=True, window=fields.number("sliding_window"), global_every=_global_every(fields),
+        rope_base_local=fields.rope_base("sliding_attention", "rope_local_base_freq"),
+        rope_base_global=fields.rope_base("full_attention", "rope_theta"),
+    )  # fmt: skip
+    kinds = ["full_attention" if is_global else "sliding_attention" for is_global in config.is_global]
+    fields.require("layer_types", kinds, None)
+    return config
+
+
+def _global_every(fields: _Fields) -> int:
+    """From the list of all layers where there is one: transformers 5 writes a stale pattern beside it."""
+    kinds = fields.get("layer_types") or []
+    if "full_attention" in kinds:
+        return kinds.index("full_attention") + 1
+    patterns = ("sliding_window_pattern", "_sliding_window_pattern")
+    return next((fields.number(name) for name in patterns if fields.get(name) is not None), 6)
