@@ -118,6 +118,13 @@ def test_the_plan_is_a_pure_function_and_more_epochs_only_add_to_it(plan):
     assert plan_batches(lengths, SEQ_LEN, batch_rows, 3, seed)[: len(first)] == first
 
 
+@given(PLANS, st.integers(1, 40))
+def test_a_limit_of_steps_only_cuts_the_plan(plan, max_steps):
+    lengths, batch_rows, seed = plan
+    whole = plan_batches(lengths, SEQ_LEN, batch_rows, 3, seed)
+    assert plan_batches(lengths, SEQ_LEN, batch_rows, 3, seed, max_steps) == whole[:max_steps]
+
+
 def test_epochs_and_seeds_order_the_examples_differently():
     lengths = [1 + n % SEQ_LEN for n in range(40)]
     one, other_seed = (plan_batches(lengths, SEQ_LEN, 2, 1, seed) for seed in (0, 1))

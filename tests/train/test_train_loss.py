@@ -20,6 +20,7 @@ def tiny_chunks():
     """The constants are read while tracing, so the shapes in this file must occur nowhere else: compiled code stays."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loss, "POSITIONS", 4)
+        patch.setattr(loss, "REST", 3)
         patch.setattr(loss, "VOCABULARY_BLOCK", 16)
         yield
 

@@ -99,18 +99,20 @@ def collate(examples: Sequence[Example], rows: Sequence[Sequence[int]], seq_len:
 
 
 def plan_batches(
-    lengths: Sequence[int], seq_len: int, batch_rows: int, epochs: int, seed: int
+    lengths: Sequence[int], seq_len: int, batch_rows: int, epochs: int, seed: int, max_steps: int = 0
 ) -> list[list[list[int]]]:
-    """What every step of a run trains on: step -> rows -> example numbers.
+    """What every step of a run trains on: step -> rows -> example numbers; at most `max_steps` unless that is 0.
 
     A pure function of its arguments: step k of a resumed run sees exactly what step k of an uninterrupted one sees.
     Every epoch visits every example once, in a new order and a new packing.
     """
-    steps = []
+    steps: list[list[list[int]]] = []
     for epoch in range(epochs):
+        if max_steps and len(steps) >= max_steps:
+            break
         rng = np.random.default_rng([seed, epoch])
         order = rng.permutation(len(lengths))
         rows = [[int(order[i]) for i in row] for row in pack([lengths[n] for n in order], seq_len)]
         rng.shuffle(rows)
         steps += [rows[i : i + batch_rows] for i in range(0, len(rows), batch_rows)]
-    return steps
+    return steps[: max_steps or None]

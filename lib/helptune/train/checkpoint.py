@@ -47,7 +47,10 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def save(self, state: TrainState, progress: Progress) -> None:
-        """Raises RunError when the disk is full or the folder unwritable; earlier checkpoints stay as they were."""
+        """In a run of several processes all of them call this, and the first writes.
+
+        Raises RunError when the disk is full or the folder unwritable; earlier checkpoints stay as they were.
+        """
         step, last = int(state.step), self.latest_step
         if step == last:
             return
@@ -58,6 +61,8 @@ class Checkpoints:
                 args=self._args.Composite(state=self._args.StandardSave(state), progress=self._args.JsonSave(record)),
             )
             self._manager.wait_until_finished()
+        except jax.errors.JaxRuntimeError:  # all processes write together: another one is gone
+            raise
         except Exception as error:  # tensorstore reports a full disk as ValueError, Orbax as OSError
             kept = f"the checkpoint of step {last} is intact" if last is not None else "there is no earlier checkpoint"
             raise RunError(
@@ -66,7 +71,10 @@ class Checkpoints:
             ) from error
 
     def restore(self, like: TrainState) -> tuple[TrainState, Progress]:
-        """The newest checkpoint, shaped `like` the given state. Raises RunError when it cannot be read."""
+        """The newest checkpoint, shaped and placed `like` the given state, whatever mesh it was written on.
+
+        Raises RunError when it cannot be read.
+        """
         step = self.latest_step
         try:
             restored = self._manager.restore(

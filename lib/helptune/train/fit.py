@@ -6,6 +6,8 @@ the same command again goes on from there with the same bits as a run that was n
 
 import contextlib
 import json
+import logging
+import math
 import signal
 import sys
 import threading
@@ -16,6 +18,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from safetensors import SafetensorError
 from tqdm import tqdm
 
@@ -24,27 +27,35 @@ from helptune.adapt.lora import Adapters, LoraConfig, init_adapters
 from helptune.data.packing import Batch, Example, collate, pack, plan_batches
 from helptune.errors import AdapterError, DataError, Interrupted, RunError, SettingError
 from helptune.files import write_text
-from helptune.gemma.model import Base
+from helptune.gemma.base import Base
+from helptune.gemma.sharding import ROWS, place_rows, replicate
 from helptune.train.checkpoint import Checkpoints, Progress
+from helptune.train.distributed import all_hosts_needed, any_process, check_shared, is_main, say_if_a_host_dies
 from helptune.train.optimizer import OptimizerConfig, learning_rate, make_optimizer
 from helptune.train.step import TrainState, eval_step, init_state, train_step
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """An optimizer step sees `batch_rows` rows of `seq_len` tokens, computed in `accumulate` equal parts.
 
+    Training ends after `epochs` passes over the data or `max_steps` steps, whichever comes first; 0 sets no such limit.
     Every `eval_every` steps the held-back loss is measured and a checkpoint written; after `patience` measurements
-    without improvement training stops. The best adapter, not the last, is kept.
+    without improvement training stops. The best adapter, not the last, is kept. `remat` computes every block a second
+    time in the backward pass instead of keeping what it needs: a third more work, far less memory.
     """
 
     seq_len: int = 256
     batch_rows: int = 4
     accumulate: int = 1
     epochs: int = 3
+    max_steps: int = 0
     eval_every: int = 15
     patience: int = 3
     seed: int = 0
+    remat: bool = False
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
     def __post_init__(self) -> None:
@@ -52,6 +63,8 @@ class TrainConfig:
             raise SettingError(f"seed={self.seed}: must be at least 0 and below 2**32")
         if min(self.seq_len, self.batch_rows, self.accumulate, self.epochs, self.eval_every, self.patience) < 1:
             raise SettingError("seq_len, batch_rows, accumulate, epochs, eval_every and patience must be at least 1")
+        if self.max_steps < 0:
+            raise SettingError(f"max_steps={self.max_steps}: must be at least 1, or 0 to let epochs decide")
         if self.batch_rows % self.accumulate:
             raise SettingError(
                 f"batch_rows={self.batch_rows} cannot be split into accumulate={self.accumulate} equal parts"
@@ -69,7 +82,7 @@ class FitResult:
 
 def evaluate_loss(base: Base, adapters: Adapters, lora: LoraConfig, batches: Sequence[Batch]) -> float:
     """Nats per supervised token over all batches: one sum, one division."""
-    totals = [eval_step(base, adapters, batch, lora=lora) for batch in batches]
+    totals = [eval_step(base, adapters, on_mesh(batch), lora=lora) for batch in batches]
     return float(sum(nll for nll, _ in totals) / sum(weight for _, weight in totals))
 
 
@@ -86,18 +99,33 @@ def fit(
     config: TrainConfig,
     run: Path,
     base_sha256: str,
+    mesh: Mesh | None = None,
 ) -> FitResult:
     """Train adapters on `train`, watching `dev`; the run folder gets `metrics.jsonl`, `checkpoints/` and `adapter/`.
 
-    Raises Interrupted after Ctrl-C, RunError when the disk is full or a checkpoint cannot be read, DataError without
-    examples.
+    With a mesh, on which `base` lies, the rows of a batch are cut over its devices and the adapters are whole on each;
+    a run may go on on another mesh, where the same sums are added in another order. In a run of several processes all
+    call this with the same arguments and process 0 writes.
+
+    Raises Interrupted after Ctrl-C, RunError when the disk is full, a checkpoint cannot be read or another host is
+    gone, DataError without examples, SettingError for a batch that the mesh does not divide.
     """
     if not train or not dev:
         raise DataError(f"{len(train)} training and {len(dev)} held-back conversations: both are needed")
-    plan = plan_batches([len(e) for e in train], config.seq_len, config.batch_rows, config.epochs, config.seed)
+    check_rows(config, mesh)
+    lengths, limits = [len(e) for e in train], (config.epochs, config.seed, config.max_steps)
+    plan = plan_batches(lengths, config.seq_len, config.batch_rows, *limits)
+    if len(plan) <= config.optimizer.warmup_steps:
+        _log.warning(
+            "The learning rate never reaches its peak: the data and limits give %d steps, warmup_steps is %d. "
+            "Lower --warmup-steps, or give more data or --epochs",
+            len(plan), config.optimizer.warmup_steps,
+        )  # fmt: skip
     optimizer, schedule = make_optimizer(config.optimizer, len(plan)), learning_rate(config.optimizer, len(plan))
     init_key, dropout_key = jax.random.split(jax.random.key(config.seed))
     state, progress = init_state(init_adapters(lora, base.config, init_key), optimizer), Progress()
+    if mesh is not None:
+        state, dropout_key = replicate((state, dropout_key), mesh)
     held_back, card = eval_batches(dev, config), AdapterCard(base.config.name, base_sha256, lora)
     checkpoints = Checkpoints(run / "checkpoints")
     metrics = run / "metrics.jsonl"
@@ -107,29 +135,39 @@ def fit(
         loss, step = evaluate_loss(base, state.adapters, lora, held_back), int(state.step)
         log(metrics, {"step": step, "eval_loss": loss})
         if loss < progress.best_loss:
-            with _disk_errors(run / "adapter"):
-                save_adapter(run / "adapter", state.adapters, replace(card, step=step, eval_loss=loss))
+            if is_main():
+                with _disk_errors(run / "adapter"):
+                    save_adapter(run / "adapter", state.adapters, replace(card, step=step, eval_loss=loss))
             progress = Progress(loss, step, 0)
         else:
             progress = replace(progress, evaluations_since_best=progress.evaluations_since_best + 1)
         checkpoints.save(state, progress)
         return progress
 
+    check_shared("checkpoint", -1 if checkpoints.latest_step is None else checkpoints.latest_step)
     resumed = checkpoints.latest_step is not None
     if resumed:
         state, progress = checkpoints.restore(state)
         if not metrics.exists():
             raise RunError(f"{metrics}: missing beside its checkpoints; {_anew(run)}")
     truncate(metrics, int(state.step) if resumed else -1)
-    with contextlib.closing(checkpoints), _stop_requests() as stop_requested, tqdm(total=len(plan), unit="step") as bar:
+    with (
+        contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh),
+        all_hosts_needed(),
+        contextlib.closing(checkpoints),
+        _stop_requests() as stop_requested,
+        tqdm(total=len(plan), unit="step", disable=not is_main()) as bar,
+    ):
         bar.update(int(state.step))
         if not resumed:
             progress = measure(state, progress)
         while (step := int(state.step)) < len(plan) and progress.evaluations_since_best < config.patience:
             started = time.perf_counter()
             batch = collate(train, plan[step], config.seq_len, config.batch_rows)
-            micro = jax.tree.map(lambda a: a.reshape(config.accumulate, -1, *a.shape[1:]), batch)
-            state, result = train_step(base, state, micro, dropout_key, lora=lora, optimizer=optimizer)
+            micro = on_mesh(jax.tree.map(lambda a: a.reshape(config.accumulate, -1, *a.shape[1:]), batch))
+            state, result = train_step(
+                base, state, micro, dropout_key, lora=lora, optimizer=optimizer, remat=config.remat
+            )
             record = {
                 "step": step + 1,
                 "loss": float(result.loss),
@@ -145,15 +183,35 @@ def fit(
             bar.update(1)
             speed = record["tokens"] / record["seconds"]
             bar.set_postfix_str(f"loss {record['loss']:.3f}, held back {progress.best_loss:.3f}, {speed:.0f} tokens/s")
-            if stop_requested.is_set():
+            say_if_a_host_dies(
+                f"a host of this run is gone after step {step + 1}; start all processes again to go on from the "
+                f"checkpoint of step {checkpoints.latest_step}"
+            )
+            if any_process(stop_requested.is_set()):
                 checkpoints.save(state, progress)
                 raise Interrupted(f"stopped after step {step + 1} of {len(plan)}; run the same command again to go on")
     try:
         best, _ = load_adapter(run / "adapter", base.config, base_sha256)
     except AdapterError as error:
         raise RunError(f"{error}; {_anew(run)}") from error
-    steps = int(state.step)
+    steps, best = int(state.step), best if mesh is None else replicate(best, mesh)
     return FitResult(best, progress.best_loss, progress.best_step, steps, stopped_early=steps < len(plan))
+
+
+def check_rows(config: TrainConfig, mesh: Mesh | None) -> None:
+    """Raises SettingError unless every device gets as many rows of each micro-batch as the others."""
+    parts = 1 if mesh is None else math.prod(mesh.shape[axis] for axis in ROWS)
+    if (config.batch_rows // config.accumulate) % parts:
+        raise SettingError(
+            f"batch_rows={config.batch_rows} in accumulate={config.accumulate} parts cannot be cut over the {parts} "
+            f"devices of data x fsdp: choose a multiple of {config.accumulate * parts}, or more devices along tensor"
+        )
+
+
+def on_mesh(batch: Batch) -> Batch:
+    """The batch with its rows cut over the mesh that `jax.set_mesh` has set, if any."""
+    mesh = jax.sharding.get_mesh()
+    return batch if mesh.empty else place_rows(batch, mesh)
 
 
 def _anew(run: Path) -> str:
@@ -161,13 +219,15 @@ def _anew(run: Path) -> str:
 
 
 def log(path: Path, record: dict) -> None:
+    if not is_main():
+        return
     with _disk_errors(path), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(record) + "\n")
 
 
 def truncate(path: Path, last_step: int) -> None:
     """Forget what was logged after the step a run resumes from, and a line cut short by a kill."""
-    if path.exists():
+    if is_main() and path.exists():
         kept = [line for line in path.read_text().splitlines() if _step(line) <= last_step]
         with _disk_errors(path):
             write_text(path, "".join(line + "\n" for line in kept))

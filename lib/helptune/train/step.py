@@ -13,7 +13,9 @@ from flax import struct
 
 from helptune.adapt.lora import Adapters, LoraConfig, attach
 from helptune.data.packing import Batch
-from helptune.gemma.model import Base, forward
+from helptune.gemma.base import Base
+from helptune.gemma.model import forward
+from helptune.gemma.sharding import constrain
 from helptune.shapes import Array, Float, Int, PRNGKeyArray
 from helptune.train.loss import chunked_nll
 
@@ -41,31 +43,44 @@ def init_state(adapters: Adapters, optimizer: optax.GradientTransformation) -> T
 
 
 def nll_sum(
-    base: Base, adapters: Adapters, lora: LoraConfig, batch: Batch, dropout_key: PRNGKeyArray | None = None
+    base: Base,
+    adapters: Adapters,
+    lora: LoraConfig,
+    batch: Batch,
+    dropout_key: PRNGKeyArray | None = None,
+    remat: bool = False,
 ) -> Float[Array, ""]:
     """Sum of weight * -log p(target) over a batch, in nats. Without `dropout_key` nothing is dropped."""
     adapter = attach(adapters, lora, dropout_key)
-    hidden, _ = forward(base, batch.tokens, batch.positions, batch.segments, adapter)
+    hidden, _ = forward(base, batch.tokens, batch.positions, batch.segments, adapter, remat=remat)
     return chunked_nll(hidden, base.embedding, batch.targets, batch.weights)
 
 
 def gradients(
-    base: Base, adapters: Adapters, lora: LoraConfig, micro_batches: Batch, dropout_key: PRNGKeyArray
+    base: Base,
+    adapters: Adapters,
+    lora: LoraConfig,
+    micro_batches: Batch,
+    dropout_key: PRNGKeyArray,
+    remat: bool = False,
 ) -> tuple[Float[Array, ""], Float[Array, ""], Adapters]:
-    """(nll sum, weight sum, gradient of their ratio) over micro-batches stacked on a leading axis."""
+    """(nll sum, weight sum, gradient of their ratio) over micro-batches stacked on a leading axis.
+
+    On a mesh all three are whole on every device.
+    """
 
     def add(totals, micro):
         batch, key = micro
-        nll, gradient = jax.value_and_grad(nll_sum, argnums=1)(base, adapters, lora, batch, key)
+        nll, gradient = jax.value_and_grad(nll_sum, argnums=1)(base, adapters, lora, batch, key, remat)
         return jax.tree.map(jnp.add, totals, (nll, jnp.sum(batch.weights), gradient)), None
 
     keys = jax.random.split(dropout_key, micro_batches.tokens.shape[0])
     zeros = (jnp.float32(0), jnp.float32(0), jax.tree.map(jnp.zeros_like, adapters))
     (nll, weight, gradient), _ = jax.lax.scan(add, zeros, (micro_batches, keys))
-    return nll, weight, jax.tree.map(lambda g: g / jnp.maximum(weight, 1.0), gradient)
+    return nll, weight, jax.tree.map(lambda g: constrain(g / jnp.maximum(weight, 1.0)), gradient)
 
 
-@partial(jax.jit, static_argnames=("lora", "optimizer"), donate_argnames="state")
+@partial(jax.jit, static_argnames=("lora", "optimizer", "remat"), donate_argnames="state")
 def train_step(
     base: Base,
     state: TrainState,
@@ -74,10 +89,11 @@ def train_step(
     *,
     lora: LoraConfig,
     optimizer: optax.GradientTransformation,
+    remat: bool = False,
 ) -> tuple[TrainState, StepMetrics]:
     """One update from micro-batches [A, B, T]; dropout is drawn from (seed, step)."""
     dropout_key = jax.random.fold_in(seed_key, state.step)
-    nll, weight, gradient = gradients(base, state.adapters, lora, micro_batches, dropout_key)
+    nll, weight, gradient = gradients(base, state.adapters, lora, micro_batches, dropout_key, remat)
     updates, opt_state = optimizer.update(gradient, state.opt_state, state.adapters)
     metrics = StepMetrics(nll / jnp.maximum(weight, 1.0), optax.global_norm(gradient), weight)
     return TrainState(optax.apply_updates(state.adapters, updates), opt_state, state.step + 1), metrics
