@@ -32,8 +32,9 @@ check: env  ## format, lint, types and the tests without the real model, about f
 lab: env  ## JupyterLab on this machine only
 	$(BIN)/jupyter lab --ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root)
 
-bench: env  ## training throughput, one line of JSON
+bench: env  ## speed of training and of generation, one line of JSON each
 	$(BIN)/helptune bench train
+	$(BIN)/helptune bench generate
 
 pins: env  ## pin what is installed now, after an update
 	{ head -1 requirements.txt; $(BIN)/python -m pip freeze --all | grep -vE '^(-e|helptune|pip)( |==)'; } > requirements.new

@@ -53,11 +53,23 @@ def test_every_package_is_pinned_once():
     assert len(set(names)) == len(names)
 
 
+ACCELERATORS = {"cuda", "tpu", "plan-gpu", "plan-tpu"}
+"""Groups that are not installed here: they are for other machines, and several gigabytes."""
+
+
 def test_every_direct_dependency_is_pinned():
     project = pyproject()["project"]
-    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    optional = project["optional-dependencies"]
+    groups = [project["dependencies"], *(lines for name, lines in optional.items() if name not in ACCELERATORS)]
     direct = {normalized(re.split(r"[<>=!~\[; ]", line)[0]) for group in groups for line in group}
     assert direct - {normalized(line.split("==")[0]) for line in pins()} == set()
+
+
+def test_accelerators_come_as_extras_of_the_pinned_jax():
+    """jax names the plugin of its own version, so one pin decides both."""
+    optional = pyproject()["project"]["optional-dependencies"]
+    assert set(optional) >= ACCELERATORS
+    assert all(re.fullmatch(r"jax\[[a-z0-9-]+\]", line) for name in ACCELERATORS for line in optional[name])
 
 
 def test_conda_installs_the_same_versions_as_pip():

@@ -52,7 +52,8 @@ def test_doctor_tells_machine_speed_time_and_checks():
     finished = helptune("doctor", "--json")
     found = json.loads(finished.stdout.splitlines()[-1])
     fields = {"date", "python", "system", "processor", "cores", "memory_gib", "packages", "devices", "matmul_gflops"}
-    fields |= {"faster_dtype", "finetune_minutes", "checks", "ready"}
+    fields |= {"faster_dtype", "finetune_minutes", "checks", "ready", "processes", "xla_flags"}
+    fields |= {"preallocation", "attention", "presets", "plan"}
     assert set(found) == fields
     assert found["matmul_gflops"][found["faster_dtype"]] == max(found["matmul_gflops"].values()) > 0
     assert found["finetune_minutes"] > 0

@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from helptune import cli
+from helptune import cli, talk
 from helptune.adapt.artifact import AdapterCard, save_adapter
 from helptune.adapt.lora import LoraConfig
 from helptune.errors import Interrupted
@@ -17,7 +17,18 @@ from helptune.experiment.config import RunConfig
 from helptune.experiment.runs import open_run
 from helptune.gemma import checkpoints
 
-VERBS = ["doctor", "finetune", "chat", "score", "report", "bench train"]
+VERBS = [
+    "doctor",
+    "finetune",
+    "chat",
+    "score",
+    "report",
+    "bench train",
+    "bench generate",
+    "plan",
+    "capacity",
+    "precision",
+]
 
 
 @pytest.fixture
@@ -125,7 +136,28 @@ MISTAKES = {
         "lora sites ['q', 'x']: choose",
     ),
     "bad rank": lambda folder: (["finetune", "--run", folder / "run", "--rank", 0], "lora rank=0"),
-    "bad dtype": lambda folder: (["finetune", "--run", folder / "run", "--dtype", "float16"], "dtype 'float16' is not"),
+    "bad precision": lambda folder: (
+        ["finetune", "--run", folder / "run", "--base", "float16"],
+        "precision 'float16' of the base is not one of",
+    ),
+    "bad mesh": lambda folder: (["finetune", "--run", folder / "run", "--mesh", "eight"], "--mesh 'eight': give three"),
+    "more devices than there are": lambda folder: (
+        ["finetune", "--run", folder / "run", "--mesh", "1,64,1"],
+        "mesh 1,64,1 has 64 devices",
+    ),
+    "unknown preset": lambda folder: (["finetune", "--preset", "gemma-9b"], "preset 'gemma-9b' is not one of"),
+    "unknown model": lambda folder: (
+        ["finetune", "--model", "gemma-9b", "--checkpoint", folder],
+        "model 'gemma-9b' is not",
+    ),
+    "no checkpoint": lambda folder: (
+        ["finetune", "--preset", "gemma-7b-it"],
+        "'gemma-7b-it' is not embedded: name the fol",
+    ),
+    "no such checkpoint": lambda folder: (
+        ["chat", "--prompt", "hi", "--model", "gemma-7b-it", "--checkpoint", folder / "7b"],
+        "7b: no such folder",
+    ),
     "missing data file": lambda folder: (
         ["finetune", "--run", folder / "run", "--data", "no.jsonl"],
         "no.jsonl: cannot",
@@ -133,7 +165,10 @@ MISTAKES = {
     "malformed data file": malformed_data,
     "other configuration": other_configuration,
     "no such configuration": lambda folder: (["finetune", "--config", folder / "c.json"], "c.json: not a valid config"),
-    "chat dtype": lambda folder: (["chat", "--prompt", "hi", "--dtype", "int8"], "dtype 'int8' is not one of"),
+    "chat precision": lambda folder: (
+        ["chat", "--prompt", "hi", "--dtype", "int3"],
+        "precision 'int3' of the base is not",
+    ),
     "missing adapter": lambda folder: (
         ["chat", "--adapter", folder / "no", "--prompt", "hi"],
         "no: not an adapter folder",
@@ -143,6 +178,7 @@ MISTAKES = {
     "no token to choose from": lambda folder: (["chat", "--prompt", "hi", "--top-p", 0], "top_p=0.0: must lie in (0"),
     "prompt too long": lambda folder: (["chat", "--prompt", "a " * 3000], "exceed the context of 2048"),
     "nothing to measure": lambda folder: (["bench", "train", "--steps", 0], "steps=0: all must be at least 1"),
+    "no answer to measure": lambda folder: (["bench", "generate", "--batch", 0], "batch=0"),
     "missing texts": lambda folder: (["score", "--file", folder / "no.json"], "no.json: not a readable JSON file"),
     "texts are not JSON": scored("hello"),
     "texts are no list": scored('{"text": "hello"}'),
@@ -202,16 +238,58 @@ def test_the_options_become_the_configuration(helptune, tmp_path, monkeypatch):
     assert asked[-1] == (RunConfig(), Path("runs/first"))
 
 
+def test_the_defaults_shown_are_those_of_the_small_preset():
+    """They are written into the help as text, because reading the preset would load JAX."""
+    from helptune.experiment.presets import override
+
+    shown = {
+        parameter.name: parameter.show_default
+        for parameter in typer.main.get_command(cli.app).commands["finetune"].params
+        if isinstance(parameter.show_default, str) and " " not in parameter.show_default
+    }
+    known = {name for part in (RunConfig(), RunConfig().lora, RunConfig().train) for name in vars(part)}
+    assert {"rank", "seq_len", "epochs", "learning_rate", "precision", "model"} <= set(shown)
+    for name, text in shown.items():
+        assert name in known | vars(RunConfig().train.optimizer).keys()
+        kind = {"sites": lambda t: tuple(t.split(",")), "remat": lambda t: t == "remat"}.get(name, _value)
+        assert override(RunConfig(), **{name: kind(text)}) == RunConfig()
+
+
+def _value(text):
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def test_options_override_a_preset_and_a_configuration_of_a_run(helptune, tmp_path, monkeypatch):
+    from helptune.experiment import finetune
+    from helptune.experiment.config import to_json
+    from helptune.experiment.presets import PRESETS, override
+
+    asked = []
+    monkeypatch.setattr(finetune, "finetune", lambda config, run: asked.append(config) or {})
+    monkeypatch.setattr("helptune.experiment.report.terminal_summary", lambda run: "done")
+    large = ["finetune", "--preset", "gemma-7b-it", "--checkpoint", "models/7b", "--mesh", "1,8,1", "--base", "int4"]
+    helptune(*large, "--no-remat", "--data", "mixture.jsonl")
+    absolute = {"checkpoint": str(Path("models/7b").resolve()), "train_file": str(Path("mixture.jsonl").resolve())}
+    changed = {"mesh": (1, 8, 1), "precision": "int4", "remat": False, **absolute}
+    assert asked[-1] == override(PRESETS["gemma-7b-it"], **changed)
+    (tmp_path / "config.json").write_text(to_json(asked[-1]))
+    helptune("finetune", "--config", tmp_path / "config.json", "--seed", 3)
+    assert asked[-1] == override(PRESETS["gemma-7b-it"], **changed, seed=3)
+
+
 def test_a_chat_remembers_until_an_empty_line(helptune, typed, monkeypatch):
     """Every answer goes back into the conversation; only --raw starts anew."""
     typed("Hello", "And?", "")
     heard = []
 
-    def say(self, turns, sampling, *, raw, as_json):
+    def say(loaded, turns, sampling, *, raw, as_json):
         heard.append([t["content"] for t in turns])
         return f"answer {len(heard)}"
 
-    monkeypatch.setattr(cli._Model, "say", say)
+    monkeypatch.setattr(talk, "say", say)
     assert helptune("chat")[0] == 0
     assert heard == [["Hello"], ["Hello", "answer 1", "And?"]]
 
@@ -221,13 +299,13 @@ def test_ctrl_c_stops_an_answer_and_not_the_chat(helptune, typed, monkeypatch):
     typed("Hello", "Again", "")
     heard = []
 
-    def say(self, turns, sampling, *, raw, as_json):
+    def say(loaded, turns, sampling, *, raw, as_json):
         heard.append([t["content"] for t in turns])
         if turns[-1]["content"] == "Hello":
             raise KeyboardInterrupt
         return "answer"
 
-    monkeypatch.setattr(cli._Model, "say", say)
+    monkeypatch.setattr(talk, "say", say)
     code, out, _ = helptune("chat")
     assert code == 0
     assert "stopped" in out
@@ -244,9 +322,7 @@ def test_a_bad_line_costs_only_itself(helptune, typed):
 
 def test_model_text_cannot_steer_the_terminal(helptune, monkeypatch):
     """ESC ] 0 ; would rename the window. As JSON the same text is escaped, and complete."""
-    from helptune.gemma import generate
-
-    monkeypatch.setattr(generate, "stream_text", lambda *_: iter(["a\x1b]0;title\x07", "\tb\n"]))
+    monkeypatch.setattr(talk, "stream_text", lambda *_: iter(["a\x1b]0;title\x07", "\tb\n"]))
     assert helptune("chat", "--prompt", "hi")[1] == "a\ufffd]0;title\ufffd\tb\n\n"
 
 

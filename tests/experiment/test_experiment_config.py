@@ -11,14 +11,18 @@ from hypothesis import strategies as st
 from helptune.adapt.lora import LoraConfig
 from helptune.errors import RunError
 from helptune.experiment.config import RunConfig, differences, read_config, to_json
-from helptune.gemma.checkpoints import DTYPES
 from helptune.gemma.model import SITES
+from helptune.gemma.quantize import PRECISIONS
 from helptune.train.fit import TrainConfig
 from helptune.train.optimizer import OptimizerConfig
 
 CONFIGS = st.builds(
     RunConfig,
-    dtype=st.sampled_from(DTYPES),
+    model=st.text(),
+    checkpoint=st.text(),
+    precision=st.sampled_from(PRECISIONS),
+    mesh=st.just(()) | st.tuples(*[st.integers(1, 64)] * 3),
+    deterministic=st.booleans(),
     train_file=st.text(),
     heldout_file=st.text(),
     max_new_tokens=st.integers(1, 500),
@@ -40,10 +44,14 @@ CONFIGS = st.builds(
 
 # What is wrong -> the JSON, and what the message must name.
 WRONG = {
-    "unknown field": ({"dtipe": "float32"}, "dtipe is not one of data_sha256, dtype, heldout_file, lora"),
+    "unknown field": ({"precisoin": "int8"}, "precisoin is not one of base_sha256, checkpoint, data_sha256"),
     "unknown field, nested": ({"lora": {"rang": 3}}, "lora.rang is not one of alpha, dropout, rank"),
     "unknown field, nested twice": ({"train": {"optimizer": {"lr": 1.0}}}, "train.optimizer.lr is not one of"),
-    "bad dtype": ({"dtype": "float16"}, "dtype 'float16' is not one of bfloat16, float32"),
+    "bad precision": ({"precision": "float16"}, "precision 'float16' of the base is not one of bfloat16, float32"),
+    "a mesh of two": ({"mesh": [1, 8]}, "mesh [1, 8]: must be three numbers of at least 1, data,fsdp,tensor"),
+    "a mesh with nothing": ({"mesh": [1, 0, 1]}, "mesh [1, 0, 1]: must be three numbers"),
+    "a mesh of text": ({"mesh": ["1", "8", "1"]}, "mesh ['1', '8', '1']: must be three numbers"),
+    "no deterministic": ({"deterministic": 0}, "deterministic must be of type bool, found 0"),
     "text for a number": ({"max_new_tokens": "160"}, "max_new_tokens must be of type int, found '160'"),
     "a fraction for a count": ({"train": {"epochs": 1.5}}, "train.epochs must be of type int, found 1.5"),
     "true for a count": ({"lora": {"rank": True}}, "lora.rank must be of type int, found True"),
@@ -91,7 +99,7 @@ def test_a_wrong_configuration_is_refused_with_file_and_field(kind, path):
         read_config(path)
 
 
-@pytest.mark.parametrize("data", [b"", b'{"dtype": ', b"\xff"], ids=["empty", "cut short", "not text"])
+@pytest.mark.parametrize("data", [b"", b'{"precision": ', b"\xff"], ids=["empty", "cut short", "not text"])
 def test_a_damaged_file_is_refused(data, path):
     path.write_bytes(data)
     with pytest.raises(RunError, match="not a valid configuration"):
@@ -107,12 +115,14 @@ def test_differences_name_the_fields_with_both_values():
     old = RunConfig()
     new = replace(
         old,
-        dtype="float32",
+        precision="float32",
+        mesh=(1, 8, 1),
         train=replace(old.train, seed=7, optimizer=replace(old.train.optimizer, learning_rate=1.0)),
     )
     learning_rate = old.train.optimizer.learning_rate
     assert differences(old, new) == [
-        "dtype: 'bfloat16' -> 'float32'",
+        "precision: 'bfloat16' -> 'float32'",
+        "mesh: () -> (1, 8, 1)",
         "train.seed: 0 -> 7",
         f"train.optimizer.learning_rate: {learning_rate} -> 1.0",
     ]
@@ -126,6 +136,8 @@ def test_every_field_counts_as_a_difference():
 
     old = RunConfig()
     optimizer = OptimizerConfig(0.1, 1, 0.2, 0.8, 0.9, 0.2, 2.0)
-    train = TrainConfig(64, 6, 2, 9, 5, 7, 1, optimizer)
-    new = RunConfig("float32", "a", "b", "c", 7, 1.5, LoraConfig(3, 5.0, 0.5, ("q",), True), train)
+    steps = {"epochs": 9, "max_steps": 3, "eval_every": 5, "patience": 7}
+    train = TrainConfig(seq_len=64, batch_rows=6, accumulate=2, seed=1, remat=True, optimizer=optimizer, **steps)
+    base = RunConfig("a", "b", "int8", (1, 2, 1), True, "c", "d", "e", "f", 7, 1.5)
+    new = replace(base, lora=LoraConfig(3, 5.0, 0.5, ("q",), True), train=train)
     assert len(differences(old, new)) == leaves(asdict(old))

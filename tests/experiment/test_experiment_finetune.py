@@ -10,15 +10,18 @@ import pytest
 from helptune.adapt.artifact import load_adapter
 from helptune.adapt.lora import LoraConfig
 from helptune.data.conversation import CATEGORIES
-from helptune.errors import ContextError, DataError, Interrupted, RunError
+from helptune.errors import ContextError, DataError, Interrupted, RunError, SettingError
 from helptune.evaluate import answers
 from helptune.evaluate.answers import read_answers
 from helptune.experiment import finetune as station
-from helptune.experiment.config import RunConfig
-from helptune.experiment.finetune import few_shot_examples, finetune, read_data, with_fingerprint
+from helptune.experiment import models
+from helptune.experiment.config import RunConfig, read_config
+from helptune.experiment.finetune import few_shot_examples, finetune, read_data, require_memory, with_fingerprints
 from helptune.gemma.checkpoints import embedded_sha256
+from helptune.gemma.config import gemma_7b
 from helptune.train import fit as training
 from helptune.train.fit import TrainConfig
+from helptune.train.topology import Topology
 
 HELDOUT = ["facts-1", "facts-2", "write-1"]
 STAGES = ["base_loss", "base_answers", "few_shot_answers", "tuned_loss", "tuned_answers"]
@@ -41,7 +44,7 @@ def config(tmp_path_factory):
     train = [record(f"t{i}", CATEGORIES[i], f"What is {i} + {i}?", f"It is {2 * i}.") for i in range(12)]
     heldout = [record(name, name.split("-")[0], f"Tell me about {name}.", "It is short.") for name in HELDOUT]
     return RunConfig(
-        dtype="float32",
+        precision="float32",
         train_file=write_lines(folder / "train.jsonl", train),
         heldout_file=write_lines(folder / "heldout.jsonl", heldout),
         max_new_tokens=4,
@@ -52,7 +55,7 @@ def config(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _tiny_world(monkeypatch, word_base):
-    monkeypatch.setattr(station, "load_base", lambda dtype: word_base)
+    monkeypatch.setattr(models, "load_base", lambda dtype: word_base)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +63,7 @@ def whole(config, word_base, tmp_path_factory):
     """(directory, summary) of a run that was never interrupted, report included."""
     run = tmp_path_factory.mktemp("whole") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(station, "load_base", lambda dtype: word_base)
+        patch.setattr(models, "load_base", lambda dtype: word_base)
         return run, finetune(config, run)
 
 
@@ -101,6 +104,8 @@ def test_the_summary_holds_what_the_report_needs(whole, config, word_base):
         assert list(loss["by_category"]) == ["facts", "write"]
         assert min(loss["by_category"].values()) <= loss["overall"] <= max(loss["by_category"].values())
     assert summary["conversations"] == {"train": 11, "held_back": 1, "held_out": 3}
+    assert (summary["model"], summary["mesh"], summary["peak_device_gib"]) == ("tiny-3", [1, 1, 1], 0.0)
+    assert read_config(run / "config.json").base_sha256 == embedded_sha256()
     assert summary["parameters"]["base"] == word_base.config.parameters
     adapters, card = load_adapter(run / "adapter", word_base.config, embedded_sha256())
     assert summary["parameters"]["trainable"] == sum(x.size for pair in adapters.values() for x in pair.values())
@@ -168,11 +173,13 @@ def test_testing_on_the_training_data_is_refused(config):
 
 def test_the_fingerprint_knows_text_order_and_split(config):
     train, heldout = read_data(config)
-    found = with_fingerprint(config, train, heldout)
-    assert with_fingerprint(found, train, heldout) == found
+    found = with_fingerprints(config, train, heldout, "weights")
+    assert with_fingerprints(found, train, heldout, "weights") == found
     for other in ((train[:-1], [train[-1], *heldout]), (train[::-1], heldout)):
-        with pytest.raises(RunError, match="not those of this configuration"):
-            with_fingerprint(found, *other)
+        with pytest.raises(RunError, match="the conversations are not those of this configuration"):
+            with_fingerprints(found, *other, "weights")
+    with pytest.raises(RunError, match="the weights of the base are not those of this configuration"):
+        with_fingerprints(found, train, heldout, "other weights")
 
 
 def test_lost_answers_are_made_again_by_the_same_command(whole, config, steps):
@@ -207,6 +214,17 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(whole, config, steps, tmp
     assert without_times(continued) == without_times(summary)
     assert steps == list(range(1, summary["training"]["steps"] + 1))
     assert read_answers(tmp_path / "run" / "eval" / "tuned.jsonl") == read_answers(run / "eval" / "tuned.jsonl")
+
+
+def test_a_run_that_does_not_fit_is_refused_with_what_would(monkeypatch):
+    """By the closed form, with nothing loaded, for GPUs that are made up. What JAX leaves of them can be raised."""
+    monkeypatch.delenv("XLA_CLIENT_MEM_FRACTION", raising=False)
+    model, gpu = gemma_7b(), Topology("made up", "gpu", 1, 80 * 2**30, None)
+    require_memory(model, RunConfig(), (1, 1, 1), gpu)
+    with pytest.raises(SettingError, match=r"too little memory for gemma-7b: \d+\.\d GiB a device needed.*--base int4"):
+        require_memory(model, RunConfig(), (1, 1, 1), replace(gpu, memory=10 * 2**30))
+    with pytest.raises(SettingError, match=r"takes 75% of the device .* XLA_CLIENT_MEM_FRACTION=0\.95"):
+        require_memory(model, RunConfig(), (1, 1, 1), replace(gpu, memory=10 * 2**30))
 
 
 def test_a_directory_of_another_configuration_is_left_alone(whole, config):

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from importlib.metadata import version
 
+import jax
 import psutil
 import pytest
 
@@ -52,10 +53,19 @@ def test_the_same_configuration_continues_and_keeps_every_file(run):
 def test_another_configuration_is_refused_by_field_and_nothing_is_touched(run):
     open_run(run, CONFIG)
     before = snapshot(run)
-    other = replace(CONFIG, dtype="float32", lora=replace(CONFIG.lora, rank=2))
-    with pytest.raises(RunError, match=r"dtype: 'bfloat16' -> 'float32'; lora.rank: 16 -> 2\)\. Choose another --run"):
+    other = replace(CONFIG, precision="float32", lora=replace(CONFIG.lora, rank=2))
+    with pytest.raises(
+        RunError, match=r"precision: 'bfloat16' -> 'float32'; lora.rank: 16 -> 2\)\. Choose another --run"
+    ):
         open_run(run, other)
     assert snapshot(run) == before
+
+
+def test_a_run_may_go_on_on_another_mesh(run):
+    """A checkpoint written on one resumes on any other."""
+    open_run(run, replace(CONFIG, mesh=(1, 8, 1)))
+    open_run(run, replace(CONFIG, mesh=(2, 2, 1)))
+    assert read_config(run / "config.json").mesh == (2, 2, 1)
 
 
 def test_a_foreign_directory_is_refused_and_nothing_is_touched(run):
@@ -81,10 +91,10 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
 
 def test_a_damaged_configuration_is_never_overwritten(run):
     open_run(run, CONFIG)
-    (run / "config.json").write_text('{"dtype": ')
+    (run / "config.json").write_text('{"precision": ')
     with pytest.raises(RunError, match="not a valid configuration"):
         open_run(run, CONFIG)
-    assert (run / "config.json").read_text() == '{"dtype": '
+    assert (run / "config.json").read_text() == '{"precision": '
 
 
 def test_two_processes_never_work_on_one_run(run):
@@ -111,6 +121,8 @@ def test_the_environment_tells_what_a_reader_needs_to_repeat_the_run():
     assert found["processor"]
     assert found["cores"] == os.cpu_count()
     assert found["memory_gib"] == round(psutil.virtual_memory().total / 2**30, 1)
+    assert found["devices"] == f"{jax.device_count()} x cpu"
+    assert (found["processes"], found["xla_flags"]) == (1, os.environ.get("XLA_FLAGS", ""))
     assert found["packages"] == {name: version(name) for name in PACKAGES}
     assert {"jax", "jaxlib", "flax", "optax", "numpy"} <= set(found["packages"])
     assert json.loads(json.dumps(found)) == found

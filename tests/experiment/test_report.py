@@ -18,6 +18,9 @@ HOSTILE = '</pre><script>alert(1)</script><img src="http://evil.example/x" onerr
 HALF = " \ud800"  # of a character: an answer may hold one, a conversation may not
 
 
+EMBEDDED = RunConfig()
+
+
 class Page(HTMLParser):
     """Tags, attributes and text of a page, as a browser would see them."""
 
@@ -43,10 +46,10 @@ def conversations(count=24):
     return [Conversation(f"{c}-{i}", "test", "CC0-1.0", turns, c, "easy" if i == 0 else "hard") for c, i in pairs]
 
 
-def make_run(folder, heldout, *, base=3.0, tuned=2.0, ended=None, best_step=2):
+def make_run(folder, heldout, *, base=3.0, tuned=2.0, ended=None, best_step=2, config=EMBEDDED, device_gib=0.0):
     """A finished run of two steps; `ended` counts the answers of each model that ended."""
     ended = ended or {"base": 1, "few_shot": 20, "tuned": 23}
-    open_run(folder, RunConfig())
+    open_run(folder, config)
     (folder / "adapter").mkdir()
     (folder / "eval").mkdir()
     (folder / "adapter" / "adapter.json").write_text(json.dumps({"base": "gemma", "lora": {"rank": 16}}))
@@ -73,7 +76,10 @@ def make_run(folder, heldout, *, base=3.0, tuned=2.0, ended=None, best_step=2):
         "parameters": {"base": 1000, "trainable": 10},
         "adapter_bytes": 2**20,
         "seconds": {"base_loss": 1.0, "train": 100.0},
+        "model": config.model,
+        "mesh": [1, 1, 1],
         "peak_rss_gib": 1.5,
+        "peak_device_gib": device_gib,
     }
     (folder / "eval" / "summary.json").write_text(json.dumps(summary))
     return folder
@@ -170,6 +176,19 @@ def test_report_and_terminal_carry_the_verdict_of_a_failed_run(tmp_path, heldout
     expected = "Held-out loss rose by 10.0%, and fewer answers end by themselves"
     assert f"<h1>{expected}</h1>" in write_report(run).read_text()
     assert expected in terminal(run)
+
+
+def test_a_report_claims_nothing_of_the_embedded_model_for_another(tmp_path, heldout):
+    other = RunConfig(model="gemma-7b-it", checkpoint="/models/gemma-7b-it", precision="int8")
+    shown = Page(write_report(make_run(tmp_path / "7b", heldout, config=other, device_gib=14.6)).read_text()).text
+    assert "The base is gemma-7b-it before this run" in shown
+    assert "read from /models/gemma-7b-it" in shown
+    assert "quantized to int8 for this run" in shown
+    assert "14.60 GiB on each accelerator" in shown
+    assert not re.search("270m|Q4_K_M", shown, re.IGNORECASE)
+    embedded = Page(write_report(make_run(tmp_path / "270m", heldout)).read_text()).text
+    assert "not bit for bit google/gemma-3-270m" in embedded
+    assert "accelerator" not in embedded
 
 
 def test_an_untrained_adapter_is_called_one(tmp_path, heldout):

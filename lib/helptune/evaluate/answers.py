@@ -17,8 +17,11 @@ from helptune.gemma.chat import render
 from helptune.gemma.generate import Sampling, stop_tokens, stream
 from helptune.gemma.model import Adapter, Base
 from helptune.gemma.tokenizer import BOS, Tokenizer
+from helptune.train.distributed import from_main, is_main
+from helptune.train.memory import cache_bytes
 
-_ROWS, _TOKENS = 24, 24 * 1024  # of a batch at most: long prompts share it with fewer others, for memory
+# Of a batch at most, so that its memory stays small: rows, tokens of prompts, bytes of cached keys and values.
+_ROWS, _TOKENS, _CACHE = 24, 24 * 1024, 2 * 2**30
 _SPEAKER = {"user": "User", "assistant": "Assistant", "system": "System"}
 _NEXT_TURN = "\nUser:"
 
@@ -46,9 +49,11 @@ def answer_all(
 ) -> list[Answer]:
     """Greedy answers to the last user turn of each conversation; `examples` switches to the few-shot transcript.
 
-    Answers already in `path` are not made again, so an interrupted evaluation goes on where it was.
+    Answers already in `path` are not made again, so an interrupted evaluation goes on where it was. In a run of several
+    processes the first one reads and writes `path`, and all of them answer.
     """
-    done = {answer.id: answer for answer in read_answers(path)}
+    found = from_main(lambda: [asdict(answer) for answer in read_answers(path)])
+    done = {answer["id"]: Answer(**answer) for answer in found}
     prompts = {
         c.id: transcript_prompt(c, examples, tokenizer) if examples else chat_prompt(c, base, tokenizer)
         for c in conversations
@@ -57,14 +62,21 @@ def answer_all(
     waiting = sorted(prompts, key=lambda i: len(prompts[i]))
     sampling = Sampling(max_new_tokens=max_new_tokens, repetition_penalty=repetition_penalty)
     marker = _NEXT_TURN if examples else None
-    rows = max(1, min(_ROWS, _TOKENS // len(prompts[waiting[-1]]))) if waiting else _ROWS
+    rows = _rows(base, len(prompts[waiting[-1]]), max_new_tokens) if waiting else _ROWS
     batches = range(0, len(waiting), rows)
-    for start in tqdm(batches, desc=f"answers: {path.stem}", unit="batch", disable=not waiting):
+    for start in tqdm(batches, desc=f"answers: {path.stem}", unit="batch", disable=not (waiting and is_main())):
         ids = waiting[start : start + rows]
         texts = _complete(base, tokenizer, [prompts[i] for i in ids], sampling, adapter, marker)
         done |= {i: Answer(i, *result) for i, result in zip(ids, texts, strict=True)}
-        _write_answers(path, done.values())
+        if is_main():
+            _write_answers(path, done.values())
     return [done[c.id] for c in conversations]
+
+
+def _rows(base: Base, longest: int, max_new_tokens: int) -> int:
+    """How many prompts of at most `longest` tokens are answered at once."""
+    cache = cache_bytes(base.config, 1, longest + max_new_tokens, str(base.dtype))
+    return max(1, min(_ROWS, _TOKENS // longest, _CACHE // cache))
 
 
 def read_answers(path: Path) -> list[Answer]:

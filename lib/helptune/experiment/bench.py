@@ -1,27 +1,28 @@
-"""How fast does training run here? One line of JSON, comparable between machines and versions."""
+"""How fast are training and generation here? One line of JSON each, comparable between machines and versions."""
 
 import statistics
 import time
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from helptune.adapt.lora import LoraConfig, init_adapters
 from helptune.data.packing import Batch
 from helptune.errors import SettingError
 from helptune.experiment.finetune import peak_rss_gib
-from helptune.gemma.checkpoints import load_base
+from helptune.experiment.models import Source
+from helptune.gemma.generate import Sampling, stream
+from helptune.gemma.tokenizer import BOS
 from helptune.train.optimizer import OptimizerConfig, make_optimizer
 from helptune.train.step import init_state, train_step
 
 
-def bench_train(batch: int, seq_len: int, steps: int, dtype: str, rank: int) -> dict[str, Any]:
+def bench_train(batch: int, seq_len: int, steps: int, precision: str, rank: int) -> dict[str, Any]:
     """Median time of optimizer steps on the real weights: all seven sites, half of the random tokens supervised."""
     if min(batch, seq_len, steps) < 1:
         raise SettingError(f"batch={batch}, seq_len={seq_len}, steps={steps}: all must be at least 1")
-    base, lora = load_base(dtype), LoraConfig(rank=rank, alpha=2.0 * rank)
+    base, lora = Source().base(precision), LoraConfig(rank=rank, alpha=2.0 * rank)
     optimizer = make_optimizer(OptimizerConfig(), total_steps=steps + 1)
     state = init_state(init_adapters(lora, base.config, jax.random.key(0)), optimizer)
     tokens = np.random.default_rng(0).integers(0, base.config.vocab, (1, batch, seq_len + 1), dtype=np.int32)
@@ -39,10 +40,47 @@ def bench_train(batch: int, seq_len: int, steps: int, dtype: str, rank: int) -> 
         "model": base.config.name,
         "batch": batch,
         "seq_len": seq_len,
-        "dtype": str(jnp.dtype(dtype)),
+        "precision": precision,
         "steps": steps,
         "first_step_s": round(seconds[0], 3),
         "median_step_s": round(median, 3),
         "tokens_per_s": round(batch * seq_len / median, 1),
+        "peak_rss_gib": round(peak_rss_gib(), 3),
+    }
+
+
+def bench_generate(batch: int, prompt: int, new_tokens: int, repeats: int, precision: str) -> dict[str, Any]:
+    """Median time of greedy answers of exactly `new_tokens`, the prompt's own pass included, on the real weights.
+
+    The prompts are random tokens, the same for every precision. A first answer, which compiles, is not counted.
+    """
+    if min(batch, prompt, repeats) < 1 or new_tokens < 2:
+        raise SettingError(
+            f"batch={batch}, prompt={prompt}, repeats={repeats}: all must be at least 1; new_tokens={new_tokens}: 2"
+        )
+    base, rng = Source().base(precision), np.random.default_rng(0)
+    prompts = [[BOS, *map(int, rng.integers(1_000, 200_000, prompt - 1))] for _ in range(batch)]
+    sampling, totals, firsts = Sampling(max_new_tokens=new_tokens, ignore_stops=True), [], []
+    for _ in range(repeats + 1):
+        started = time.perf_counter()
+        steps = stream(base, prompts, sampling)
+        next(steps)
+        firsts.append(time.perf_counter() - started)
+        for _ in steps:
+            pass
+        totals.append(time.perf_counter() - started)
+    total, first = statistics.median(totals[1:]), statistics.median(firsts[1:])
+    return {
+        "model": base.config.name,
+        "batch": batch,
+        "prompt_tokens": prompt,
+        "new_tokens": new_tokens,
+        "precision": precision,
+        "repeats": repeats,
+        "first_answer_s": round(totals[0], 3),
+        "first_token_s": round(first, 3),
+        "median_answer_s": round(total, 3),
+        "tokens_per_s": round(batch * new_tokens / total, 1),
+        "decode_tokens_per_s": round(batch * (new_tokens - 1) / (total - first), 1),
         "peak_rss_gib": round(peak_rss_gib(), 3),
     }

@@ -6,22 +6,34 @@ from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
 from helptune.adapt.lora import LoraConfig
-from helptune.errors import RunError
-from helptune.gemma.checkpoints import check_dtype
+from helptune.errors import RunError, SettingError
 from helptune.gemma.generate import Sampling
+from helptune.gemma.quantize import check_precision
 from helptune.train.fit import TrainConfig
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """`train_file` and `heldout_file` are JSON lines of conversations; empty means the embedded curated set.
+    """What is trained, on what, and how.
 
-    `data_sha256` is filled in by the run: repeating a configuration with changed data is an error.
+    `model` is a name that `gemma.config.named` knows, or `config.json` for the shape that the checkpoint states itself;
+    `checkpoint` is the folder with its weights, empty for the embedded Gemma 3 270M. `precision` is that of the frozen
+    base. `mesh` is (data, fsdp, tensor); empty means all devices that are there, as fsdp.
+
+    `train_file` and `heldout_file` are JSON lines of conversations; empty means the embedded curated set.
+
+    `base_sha256` and `data_sha256` are filled in by the run: repeating a configuration with changed weights or data is
+    an error.
     """
 
-    dtype: str = "bfloat16"
+    model: str = "gemma-3-270m"
+    checkpoint: str = ""
+    precision: str = "bfloat16"
+    mesh: tuple[int, ...] = ()
+    deterministic: bool = False
     train_file: str = ""
     heldout_file: str = ""
+    base_sha256: str = ""
     data_sha256: str = ""
     max_new_tokens: int = 160
     repetition_penalty: float = 1.1
@@ -29,7 +41,11 @@ class RunConfig:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        check_dtype(self.dtype)
+        check_precision(self.precision)
+        if self.mesh and (len(self.mesh) != 3 or any(type(size) is not int or size < 1 for size in self.mesh)):
+            raise SettingError(
+                f"mesh {list(self.mesh)}: must be three numbers of at least 1, data,fsdp,tensor, such as 1,8,1"
+            )
         Sampling(max_new_tokens=self.max_new_tokens, repetition_penalty=self.repetition_penalty)  # checks both
 
 

@@ -7,13 +7,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import jax
 import psutil
+
+from helptune.experiment.devices import counted
 
 PACKAGES = ("helptune", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "sentencepiece", "gguf")
 
 
 def environment() -> dict[str, Any]:
-    """Versions and machine, for the report: what a reader needs to repeat the run."""
+    """Versions, machine and XLA's flags, for the report: what a reader needs to repeat the run."""
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "python": platform.python_version(),
@@ -21,6 +24,9 @@ def environment() -> dict[str, Any]:
         "processor": processor(),
         "cores": os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "devices": counted(device.device_kind for device in jax.devices()),
+        "processes": jax.process_count(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
 

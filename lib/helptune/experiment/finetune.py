@@ -7,6 +7,7 @@ continues after any interruption.
 import contextlib
 import hashlib
 import json
+import os
 import resource
 import sys
 import time
@@ -17,23 +18,32 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from helptune.adapt.artifact import WEIGHTS, load_adapter
 from helptune.adapt.lora import Adapters, LoraConfig, attach, init_adapters, parameter_count
 from helptune.data.conversation import Conversation, load_curated, read_conversations, write_conversations
 from helptune.data.packing import Example, tokenize
-from helptune.errors import DataError, HelptuneError, RunError
+from helptune.errors import DataError, HelptuneError, RunError, SettingError
 from helptune.evaluate.answers import answer_all
+from helptune.experiment.advice import Settings, advice
 from helptune.experiment.config import RunConfig
+from helptune.experiment.devices import preallocation, this_machine
 from helptune.experiment.evidence import HELDOUT, read_evidence
+from helptune.experiment.models import Source
+from helptune.experiment.plan import mesh_shape
 from helptune.experiment.report import write_report
 from helptune.experiment.runs import open_run, read_json, working_alone
 from helptune.files import write_text
-from helptune.gemma.checkpoints import embedded_sha256, load_base, load_embedded_tokenizer
+from helptune.gemma.config import GemmaConfig
 from helptune.gemma.model import Base
+from helptune.gemma.sharding import make_mesh, replicate
 from helptune.gemma.tokenizer import Tokenizer
-from helptune.train.fit import TrainConfig, eval_batches, fit
+from helptune.train.distributed import all_hosts_needed, from_main, is_main
+from helptune.train.fit import TrainConfig, eval_batches, fit, on_mesh
+from helptune.train.memory import MeshShape
 from helptune.train.step import eval_step
+from helptune.train.topology import Topology
 
 HELD_BACK = 10
 """Every tenth training conversation is held back to watch the training; the held-out set is not looked at meanwhile."""
@@ -44,28 +54,49 @@ FEW_SHOT_IDS = ("explain-easy-03", "howto-easy-02", "rewrite-easy-01", "honest-e
 def finetune(config: RunConfig, run: Path) -> dict[str, Any]:
     """Run or continue a whole experiment in the directory `run`; returns what is in its `eval/summary.json`.
 
-    Raises RunError, DataError, ContextError or WeightsError before any work is lost, Interrupted after Ctrl-C.
+    In a run of several processes all of them compute and the first alone writes the directory, which all must see.
+    Raises RunError, DataError, ContextError, SettingError or WeightsError before any work is lost, Interrupted after
+    Ctrl-C.
     """
     train_set, heldout = read_data(config)
-    config = with_fingerprint(config, train_set, heldout)
-    base, tokenizer = load_base(config.dtype), load_embedded_tokenizer()
-    examples = tokenize(train_set, tokenizer, base.config, config.train.seq_len)
-    tokenize(heldout, tokenizer, base.config, config.train.seq_len)  # a record too long is found before training
-    open_run(run, config)  # only now: a configuration that cannot run must not occupy the directory
-    with working_alone(run):
-        if not _is_complete(run, base):
-            write_conversations(run / HELDOUT, heldout)
-            summary = _run_stages(config, run, base, tokenizer, examples, train_set, heldout)
-            write_text(run / "eval" / "summary.json", json.dumps(summary, indent=2) + "\n")
-        write_report(run)
-    return read_json(run / "eval" / "summary.json")
+    source, machine = Source(config.model, config.checkpoint), this_machine()
+    source.check()
+    model, tokenizer = source.config(), source.tokenizer()
+    shape = mesh_shape(model, config, machine)
+    require_memory(model, config, shape, machine)
+    examples = tokenize(train_set, tokenizer, model, config.train.seq_len)
+    tokenize(heldout, tokenizer, model, config.train.seq_len)  # a record too long is found before training
+    config = with_fingerprints(config, train_set, heldout, source.sha256())
+    mesh = make_mesh(shape) if machine.count > 1 else None
+    with all_hosts_needed():
+        base = source.base(config.precision, mesh)
+        if is_main():  # only now: a configuration that cannot run must not occupy the directory
+            open_run(run, config)
+        with working_alone(run) if is_main() else contextlib.nullcontext():
+            if not from_main(lambda: _is_complete(run, base.config, config.base_sha256)):
+                if is_main():
+                    write_conversations(run / HELDOUT, heldout)
+                summary = _run_stages(config, run, base, tokenizer, mesh, examples, train_set, heldout)
+                if is_main():
+                    write_text(run / "eval" / "summary.json", json.dumps(summary, indent=2) + "\n")
+            if is_main():
+                write_report(run)
+        return from_main(lambda: read_json(run / "eval" / "summary.json"))
 
 
-def _is_complete(run: Path, base: Base) -> bool:
+def require_memory(model: GemmaConfig, config: RunConfig, mesh: MeshShape, machine: Topology) -> None:
+    """Raises SettingError, with what would fit, when a training step needs more memory than a device here has."""
+    found = advice(model, config.lora, Settings(mesh, config.train, config.precision), machine.memory)
+    if found["verdict"] != "fits":
+        taken = f". JAX takes {preallocation('gpu', os.environ)}" if machine.platform == "gpu" else ""
+        raise SettingError(f"too little memory for {model.name}: {found['advice']}{taken}")
+
+
+def _is_complete(run: Path, model: GemmaConfig, base_sha256: str) -> bool:
     """Nothing is left to do, and nothing of what was done is lost or damaged."""
     try:
         read_evidence(run)
-        load_adapter(run / "adapter", base.config, embedded_sha256())
+        load_adapter(run / "adapter", model, base_sha256)
     except (HelptuneError, KeyError, TypeError):
         return False
     return True
@@ -76,6 +107,7 @@ def _run_stages(
     run: Path,
     base: Base,
     tokenizer: Tokenizer,
+    mesh: Mesh | None,
     examples: Sequence[Example],
     train_set: Sequence[Conversation],
     heldout: Sequence[Conversation],
@@ -87,27 +119,39 @@ def _run_stages(
 
     def answer(name: str, **how: Any) -> None:
         """Every model answers under the same rules. Answers that are there are not made again, missing ones are."""
-        with stages.timed(f"{name}_answers"):
+        with stages.timed(f"{name}_answers"), _set(mesh):
             path = run / "eval" / f"{name}.jsonl"
             answer_all(base, tokenizer, heldout, path, max_new_tokens=limit, repetition_penalty=penalty, **how)
 
+    def loss(adapters: Adapters) -> dict[str, Any]:
+        with _set(mesh):
+            return heldout_loss(base, tokenizer, adapters, config, heldout)
+
     untrained = init_adapters(config.lora, base.config, jax.random.key(config.train.seed))
-    loss = {"base": stages.run("base_loss", lambda: heldout_loss(base, tokenizer, untrained, config, heldout))}
+    untrained = untrained if mesh is None else replicate(untrained, mesh)
+    losses = {"base": stages.run("base_loss", lambda: loss(untrained))}
     answer("base")
     answer("few_shot", examples=few_shot_examples(train_set))
     with stages.timed("train"):
-        result = fit(base, train, dev, config.lora, config.train, run, embedded_sha256())
-    loss["tuned"] = stages.run("tuned_loss", lambda: heldout_loss(base, tokenizer, result.adapters, config, heldout))
+        result = fit(base, train, dev, config.lora, config.train, run, config.base_sha256, mesh)
+    losses["tuned"] = stages.run("tuned_loss", lambda: loss(result.adapters))
     answer("tuned", adapter=attach(result.adapters, config.lora))
     return {
-        "heldout_loss": loss,
+        "model": base.config.name,
+        "mesh": [1, 1, 1] if mesh is None else list(mesh.shape.values()),
+        "heldout_loss": losses,
         "conversations": {"train": len(train), "held_back": len(dev), "held_out": len(heldout)},
         "training": {k: v for k, v in vars(result).items() if k != "adapters"},
         "parameters": {"base": base.config.parameters, "trainable": parameter_count(result.adapters)},
         "adapter_bytes": (run / "adapter" / WEIGHTS).stat().st_size,
         "seconds": stages.seconds,
         "peak_rss_gib": stages.peak_rss_gib,
+        "peak_device_gib": stages.peak_device_gib,
     }
+
+
+def _set(mesh: Mesh | None) -> contextlib.AbstractContextManager[Any]:
+    return contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh)
 
 
 def read_data(config: RunConfig) -> tuple[list[Conversation], list[Conversation]]:
@@ -129,16 +173,19 @@ def read_data(config: RunConfig) -> tuple[list[Conversation], list[Conversation]
     return train, heldout
 
 
-def with_fingerprint(config: RunConfig, train: Sequence[Conversation], heldout: Sequence[Conversation]) -> RunConfig:
-    """The configuration with the sha256 of its data. Raises RunError when it was made with other data."""
+def with_fingerprints(
+    config: RunConfig, train: Sequence[Conversation], heldout: Sequence[Conversation], base_sha256: str
+) -> RunConfig:
+    """The configuration with the sha256 of its data and base. Raises RunError when it was made with others."""
     text = json.dumps([[asdict(c) for c in part] for part in (train, heldout)], sort_keys=True)
-    found = hashlib.sha256(text.encode()).hexdigest()
-    if config.data_sha256 not in ("", found):
-        raise RunError(
-            f"the conversations are not those of this configuration (data_sha256 {config.data_sha256[:12]}, "
-            f"found {found[:12]}): restore the data, or empty data_sha256 to use what is there"
-        )
-    return replace(config, data_sha256=found)
+    found = {"data_sha256": hashlib.sha256(text.encode()).hexdigest(), "base_sha256": base_sha256}
+    for name, what in (("data_sha256", "conversations"), ("base_sha256", "weights of the base")):
+        if getattr(config, name) not in ("", found[name]):
+            raise RunError(
+                f"the {what} are not those of this configuration ({name} {getattr(config, name)[:12]}, "
+                f"found {found[name][:12]}): restore them, or empty {name} to use what is there"
+            )
+    return replace(config, data_sha256=found["data_sha256"], base_sha256=base_sha256)
 
 
 def few_shot_examples(train: Sequence[Conversation]) -> list[Conversation]:
@@ -165,6 +212,11 @@ def peak_rss_gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
+def peak_device_gib() -> float:
+    """Largest memory that one of this process's accelerators has held, in GiB; 0 on a CPU, which does not count it."""
+    return max((d.memory_stats() or {}).get("peak_bytes_in_use", 0) for d in jax.local_devices()) / 2**30
+
+
 def _nll(
     base: Base,
     tokenizer: Tokenizer,
@@ -174,7 +226,7 @@ def _nll(
     members: list[Conversation],
 ) -> tuple[float, float]:
     examples = tokenize(members, tokenizer, base.config, train.seq_len)
-    sums = [eval_step(base, adapters, batch, lora=lora) for batch in eval_batches(examples, train)]
+    sums = [eval_step(base, adapters, on_mesh(batch), lora=lora) for batch in eval_batches(examples, train)]
     nll, weight = (float(jnp.sum(jnp.stack(part))) for part in zip(*sums, strict=True))
     return nll, weight
 
@@ -184,12 +236,9 @@ class _Stages:
 
     def __init__(self, path: Path):
         self.path = path
-        try:
-            stored = json.loads(path.read_text())
-        except (OSError, ValueError):  # not there yet, or damaged: its stages are cheap to repeat
-            stored = {}
+        stored = from_main(lambda: _read_stages(path))
         self.results, self.seconds = stored.get("results", {}), stored.get("seconds", {})
-        self.peak_rss_gib = stored.get("peak_rss_gib", 0.0)
+        self.peak_rss_gib, self.peak_device_gib = stored.get("peak_rss_gib", 0.0), stored.get("peak_device_gib", 0.0)
 
     def run(self, name: str, work: Callable[[], Any]) -> Any:
         if name not in self.results:
@@ -206,8 +255,14 @@ class _Stages:
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
             self.peak_rss_gib = max(self.peak_rss_gib, peak_rss_gib())
-            self._save()
+            self.peak_device_gib = max(self.peak_device_gib, peak_device_gib())
+            if is_main():
+                kept = {name: value for name, value in vars(self).items() if name != "path"}
+                write_text(self.path, json.dumps(kept, indent=2) + "\n")
 
-    def _save(self) -> None:
-        kept = {"results": self.results, "seconds": self.seconds, "peak_rss_gib": self.peak_rss_gib}
-        write_text(self.path, json.dumps(kept, indent=2) + "\n")
+
+def _read_stages(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):  # not there yet, or damaged: its stages are cheap to repeat
+        return {}

@@ -61,7 +61,7 @@ def terminal_summary(run: Path) -> Table:
             ("adapter on disk", _size(summary["adapter_bytes"])),
             ("time", f"{_duration(sum(seconds.values()))}, of it training {_duration(seconds['train'])}"),
             ("training speed, median", f"{evidence.speed:.0f} tokens/s" if evidence.speed else "not measured"),
-            ("peak memory", f"{summary['peak_rss_gib']:.2f} GiB"),
+            ("peak memory", _peak(summary)),
             ("report", str(run / REPORT)),
         ]
     table = Table(title=Text(verdict(evidence)[0]), title_justify="left", show_header=False)
@@ -90,6 +90,7 @@ def _render(run: Path, evidence: Evidence, heldout: Sequence[Conversation]) -> s
         e=evidence,
         s=evidence.summary,
         limit=evidence.config["max_new_tokens"],
+        peak=_peak(evidence.summary),
         pictures=_pictures(evidence),
         categories=_categories(evidence, heldout),
         first=first,
@@ -164,12 +165,13 @@ def _side_by_side(evidence: Evidence, heldout: Sequence[Conversation]) -> tuple[
 def _sizes(evidence: Evidence) -> list[tuple[str, str, str, str, str]]:
     """(what, LoRA, how known, full fine-tuning, how known). Computed: number of parameters times bytes of each."""
     trained, total = (evidence.summary["parameters"][name] for name in ("trainable", "base"))
-    dtype = evidence.config["dtype"]
+    dtype = evidence.config["precision"]
+    dtype = dtype if dtype in _BYTES else "bfloat16"  # a quantized base cannot be trained as a whole
     return [
         ("trained parameters", f"{trained:,}", "counted", f"{total:,}", "counted"),
         ("share of the base", f"{evidence.trainable_share:.2%}", "computed", "100%", ""),
         ("result on disk", _size(evidence.summary["adapter_bytes"]), "measured",
-         _size(total * _BYTES[dtype]), f"computed, {dtype} as the base"),
+         _size(total * _BYTES[dtype]), f"computed, {dtype}"),
         ("gradient, float32", _size(4 * trained), "computed", _size(4 * total), "computed"),
         ("two Adam moments, float32", _size(8 * trained), "computed", _size(8 * total), "computed"),
     ]  # fmt: skip
@@ -194,6 +196,11 @@ def _duration(seconds: float) -> str:
 
 def _size(count: int) -> str:
     return f"{count / 2**20:.1f} MiB" if count < 1000 * 2**20 else f"{count / 2**30:.2f} GiB"
+
+
+def _peak(summary: dict[str, Any]) -> str:
+    host, device = summary["peak_rss_gib"], summary["peak_device_gib"]
+    return f"{host:.2f} GiB" + (f", {device:.2f} GiB on each accelerator" if device else "")
 
 
 def _signed(change: float) -> str:

@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,12 @@ from helptune.files import write_text
 def open_run(folder: Path, config: RunConfig) -> None:
     """Create the run's directory, or go on with it when it holds this very configuration.
 
-    Raises RunError when it holds another one: two experiments never share a directory.
+    Only the mesh may be another one: a checkpoint written on one goes on on any. Raises RunError when anything else
+    differs: two experiments never share a directory.
     """
     path = folder / "config.json"
     if path.exists():
-        changed = differences(read_config(path), config)
+        changed = differences(replace(read_config(path), mesh=config.mesh), config)
         if changed:
             raise RunError(
                 f"{folder} already holds a run with another configuration ({'; '.join(changed)}). "
