@@ -103,20 +103,21 @@ def _neighbours(config: GemmaConfig, asked: Settings, count: int) -> Iterator[Se
         for remat, accumulate, precision, seq_len in product(
             {asked.train.remat, True}, whole, [asked.precision, *fewer_bits], lengths
         ):
-            train = replace(asked.train, remat=remat, accumulate=accumulate, seq_len=seq_len)
-            yield Settings(mesh, train, precision)
+            if _divides(config, mesh, precision):
+                train = replace(asked.train, remat=remat, accumulate=accumulate, seq_len=seq_len)
+                yield Settings(mesh, train, precision)
 
 
 def _meshes(config: GemmaConfig, count: int) -> list[MeshShape]:
-    """Every way to lay `count` devices out that the model can be cut into."""
+    """Every way to lay `count` devices out that the unquantized model can be cut into."""
     sizes = [n for n in range(1, count + 1) if count % n == 0]
     shapes = [(count // (f * t), f, t) for f, t in product(sizes, sizes) if count % (f * t) == 0]
-    return [shape for shape in shapes if _divides(config, shape)]
+    return [shape for shape in shapes if _divides(config, shape, "bfloat16")]
 
 
-def _divides(config: GemmaConfig, shape: MeshShape) -> bool:
+def _divides(config: GemmaConfig, shape: MeshShape, precision: str) -> bool:
     try:
-        check_mesh(config, shape)
+        check_mesh(config, shape, precision)
     except SettingError:
         return False
     return True

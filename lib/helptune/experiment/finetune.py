@@ -61,7 +61,7 @@ def finetune(config: RunConfig, run: Path) -> dict[str, Any]:
     train_set, heldout = read_data(config)
     source, machine = Source(config.model, config.checkpoint), this_machine()
     source.check()
-    model, tokenizer = source.config(), source.tokenizer()
+    model, tokenizer = source.config(), source.tokenizer(config.precision)
     shape = mesh_shape(model, config, machine)
     require_memory(model, config, shape, machine)
     examples = tokenize(train_set, tokenizer, model, config.train.seq_len)

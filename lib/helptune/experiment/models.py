@@ -48,10 +48,13 @@ class Source:
         if self.checkpoint:
             open_checkpoint(self.checkpoint, self.config())
 
-    def tokenizer(self) -> Tokenizer:
-        """Raises WeightsError when it is not the tokenizer of this model."""
+    def tokenizer(self, precision: str) -> Tokenizer:
+        """The tokenizer of a base that will have this precision: a first start prepares the embedded model once.
+
+        Raises WeightsError when it is not the tokenizer of this model.
+        """
         if not self.checkpoint:
-            return load_embedded_tokenizer()
+            return load_embedded_tokenizer(_dtype(precision))
         tokenizer, config = load_checkpoint_tokenizer(self.checkpoint), self.config()
         turns = [tokenizer.piece(token) for token in (config.turn_start, config.turn_end) if token < tokenizer.vocab]
         if tokenizer.vocab > config.vocab or turns != ["<start_of_turn>", "<end_of_turn>"]:
@@ -74,7 +77,7 @@ class Source:
         check_precision(precision)
         if self.checkpoint:
             return load_checkpoint(self.checkpoint, self.config(), precision, mesh)
-        base = load_base("bfloat16" if precision in BITS else precision)
+        base = load_base(_dtype(precision))
         base = quantize_base(base, precision) if precision in BITS else base
         return base if mesh is None else shard_base(base, mesh)
 
@@ -94,4 +97,8 @@ def load(source: Source, precision: str, adapter: Path | None = None) -> Loaded:
     if adapter is not None:
         weights, card = load_adapter(adapter, base.config, source.sha256())
         lora = attach(weights, card.lora)
-    return Loaded(base, source.tokenizer(), lora)
+    return Loaded(base, source.tokenizer(precision), lora)
+
+
+def _dtype(precision: str) -> str:
+    return "bfloat16" if precision in BITS else precision

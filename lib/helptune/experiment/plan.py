@@ -168,6 +168,11 @@ def show(found: dict[str, Any], console: Console) -> None:
         )
     if seconds := found["estimated_step_seconds"]:
         console.print(f"a step is {found['tflop_per_step']} TFLOP: about {seconds} s at {ASSUMED_MFU:.0%} of the peak")
+    for run in found.get("executed", {}).get("runs", []):
+        console.print(f"{run['layers']} layer(s) executed: {run['step_seconds']} s a step, peak {run['peak_gib']} GiB")
+    if full := found.get("executed", {}).get("full_depth"):
+        text = f"{full['step_seconds']} s a step, peak {full['peak_gib']} GiB"
+        console.print(f"all {full['layers']} layers, extrapolated: {text}")
     console.print(f"[bold]{found['verdict']}[/bold]: {found['advice']}")
     for note in found["notes"]:
         console.print(f"note: {note}", style="dim")

@@ -68,7 +68,7 @@ def precision_table(
 
 
 def _row(source: Source, precision: str, adapter: Path | None, heldout: Sequence[Conversation]) -> PrecisionRow:
-    base, tokenizer = source.base(precision), source.tokenizer()
+    base, tokenizer = source.base(precision), source.tokenizer(precision)
     tuned = None if adapter is None else load_adapter(adapter, base.config, source.sha256())
     config = RunConfig() if tuned is None else RunConfig(lora=tuned[1].lora)
 

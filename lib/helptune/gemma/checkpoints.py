@@ -118,11 +118,11 @@ def check_dtype(dtype: str) -> None:
         raise SettingError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
 
 
-def load_embedded_tokenizer() -> Tokenizer:
-    """The tokenizer of the embedded model, taken out of its GGUF file once."""
+def load_embedded_tokenizer(dtype: str | None = None) -> Tokenizer:
+    """The tokenizer of the embedded model, taken out of its GGUF file once; with `dtype`, the weights along with it."""
     path = _embedded_dir() / "tokenizer.model"
     if not _is_intact(path):
-        _prepare_embedded(dtype=None)
+        _prepare_embedded(dtype)
     return load_tokenizer(path)
 
 

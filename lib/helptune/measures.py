@@ -1,0 +1,135 @@
+"""The verbs that measure and foresee: speed on this machine, and the memory a step will take on another."""
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from helptune.options import (
+    EMBEDDED,
+    Adapter,
+    AsJson,
+    Checkpoint,
+    Model,
+    Precision,
+    console,
+    depths,
+    mesh_sizes,
+    precision_name,
+)
+
+bench = typer.Typer(no_args_is_help=True, help="Measure speed and memory on this machine.")
+
+
+@bench.command("train")
+def bench_train(
+    batch: Annotated[int, typer.Option(help="Rows.")] = 4,
+    seq_len: Annotated[int, typer.Option(help="Tokens in a row.")] = 256,
+    steps: Annotated[int, typer.Option(help="Measured steps, after a first one that compiles.")] = 10,
+    rank: Annotated[int, typer.Option(help="LoRA rank, on all seven projections.")] = 16,
+    precision: Precision = "bfloat16",
+) -> None:
+    """Training throughput on the real weights, as one line of JSON.
+
+    Example: [bold]helptune bench train --batch 4 --seq-len 256[/bold]
+    """
+    from helptune.experiment.bench import bench_train as measure
+
+    print(json.dumps(measure(batch, seq_len, steps, precision_name(precision), rank)))
+
+
+@bench.command("generate")
+def bench_generate(
+    batch: Annotated[int, typer.Option(help="Answers written side by side.")] = 1,
+    prompt: Annotated[int, typer.Option(help="Tokens of each prompt.")] = 64,
+    new_tokens: Annotated[int, typer.Option(help="Tokens of each answer.")] = 128,
+    repeats: Annotated[int, typer.Option(help="Measured times, after a first one that compiles.")] = 5,
+    precision: Precision = "bfloat16",
+) -> None:
+    """Speed of greedy answers on the real weights, as one line of JSON.
+
+    Example: [bold]helptune bench generate --batch 8 --base int8[/bold]
+    """
+    from helptune.experiment.bench import bench_generate as measure
+
+    print(json.dumps(measure(batch, prompt, new_tokens, repeats, precision_name(precision))))
+
+
+def plan(
+    model: Annotated[str, typer.Option(help="gemma-7b-it, gemma-3-270m, ...: base and preset.")] = "gemma-7b-it",
+    topology: Annotated[str, typer.Option(help="cpu:8, h100:8, a100-80, l4:4, v5e:2x4, v5p:2x2x1, ...")] = "h100:8",
+    mesh: Annotated[str | None, typer.Option(help="Devices as data,fsdp,tensor; else all there are, as fsdp.")] = None,
+    batch: Annotated[int, typer.Option("--batch", "--batch-rows", help="Rows in one optimizer step.")] = 8,
+    accumulate: Annotated[int, typer.Option(help="Parts in which a step is computed.")] = 1,
+    seq: Annotated[int, typer.Option("--seq", "--seq-len", help="Tokens in a row.")] = 1024,
+    base: Annotated[str, typer.Option(help="Precision of the base: bf16, f32, int8 or int4.")] = "bf16",
+    rank: Annotated[int | None, typer.Option(help="LoRA rank; else the preset's.")] = None,
+    dropout: Annotated[float | None, typer.Option(help="Dropout on the adapter's input; else the preset's.")] = None,
+    remat: Annotated[bool, typer.Option(help="Compute layers twice, to save memory.")] = True,
+    compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="Ask XLA too; else the closed form.")] = True,
+    execute: Annotated[bool, typer.Option("--execute", help="Run real steps here, with random weights.")] = False,
+    layers: Annotated[str, typer.Option(help="Depths to execute; two or more are extrapolated.")] = "1,3",
+    as_json: AsJson = False,
+) -> None:
+    """Memory and time of a training step before anything is loaded: will it fit, and if not, what would?
+
+    Example: [bold]helptune plan --topology h100:8 --mesh 1,8,1 --batch 64 --seq 2048[/bold]
+    """
+    os.environ["JAX_PLATFORMS"] = "cpu"  # what is compiled for need not be here, and what is here is left alone
+    from helptune.experiment.config import RunConfig
+    from helptune.experiment.plan import plan as make_plan
+    from helptune.experiment.plan import show
+    from helptune.experiment.presets import PRESETS, override
+    from helptune.experiment.rehearse import rehearse
+    from helptune.gemma.config import named
+    from helptune.train.topology import parse_topology
+
+    run = override(
+        PRESETS.get(model, RunConfig()), model=model, mesh=mesh_sizes(mesh), batch_rows=batch, accumulate=accumulate,
+        seq_len=seq, precision=precision_name(base), rank=rank, dropout=dropout,
+        remat=remat,
+    )  # fmt: skip
+    found = make_plan(named(model), run, parse_topology(topology), compiled=compiled)
+    if execute:
+        found["executed"] = rehearse(named(model), run.lora, run.precision, depths(layers))
+    if as_json:
+        print(json.dumps(found))
+    else:
+        show(found, console())
+
+
+def capacity(
+    out: Annotated[Path, typer.Option(help="The page whose table is renewed.")] = Path("course/gemma_7b.md"),
+) -> None:
+    """Renew the table of which devices take which batch, sequence length and base. Interrupt and repeat at will.
+
+    Example: [bold]helptune capacity --out course/gemma_7b.md[/bold]
+    """
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    from helptune.experiment.capacity import capacity as renew
+
+    rows = renew(out, out.with_suffix(".jsonl"))
+    print(f"{out}: {len(rows)} rows")
+
+
+def precision(
+    adapter: Adapter = None,
+    model: Model = EMBEDDED,
+    checkpoint: Checkpoint = "",
+    as_json: AsJson = False,
+) -> None:
+    """What int8 and int4 cost: bytes and held-out loss of the same model in every precision.
+
+    Example: [bold]helptune precision --adapter runs/first/adapter[/bold]
+    """
+    from helptune.experiment.models import Source
+    from helptune.experiment.precision import precision_table, show
+
+    rows = precision_table(Source(model, checkpoint), adapter)
+    if as_json:
+        print(json.dumps([asdict(row) for row in rows]))
+    else:
+        show(rows, console())
