@@ -20,10 +20,10 @@ $(VENV)/.complete: requirements.txt pyproject.toml
 finetune: env  ## the main job: measure, train, measure again, report
 	$(BIN)/helptune finetune --run "$(RUN)"
 
-test: env  ## everything, about five minutes on 2 cores
+test: env  ## everything, about a quarter of an hour on 2 cores
 	$(BIN)/python -m pytest
 
-check: env  ## format, lint, types and the tests without the real model, about four minutes
+check: env  ## format, lint, types and the tests without the real model, about twelve minutes
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from helptune.gemma.base import Base
 from helptune.gemma.quantize import Quantized, base_bytes, dequantize
 from helptune.gemma.rows import OutputRows, output_rows
+from helptune.gemma.sharding import current_mesh
 from helptune.shapes import Array, Float, Int
 
 JOINED = (("q", "k", "v"), ("gate", "up"))
@@ -23,8 +24,9 @@ LARGEST_COPY = 2 * 2**30
 
 
 def is_worth_it(base: Base) -> bool:
-    """Whether generation from `base` should use `lay_apart`: on a CPU, unless the model is large."""
-    return jax.default_backend() == "cpu" and base_bytes(base.blocks) <= LARGEST_COPY
+    """Whether generation from `base` should use `lay_apart`: on one CPU device, unless the model is large."""
+    alone = jax.default_backend() == "cpu" and current_mesh() is None
+    return alone and base_bytes(base.blocks) <= LARGEST_COPY
 
 
 def lay_apart(base: Base) -> Base:
