@@ -80,7 +80,7 @@ def test_a_process_reads_only_what_its_devices_hold(layout, two_processes):
 def test_a_mesh_that_cuts_a_group_of_the_quantization_is_refused_before_reading(one_process):
     refused = {case: r["error"] for case, (r,) in one_process.items() if "error" in r}
     assert set(refused) == {("hf", precision, mesh) for precision in ("int8", "int4") for mesh in MESHES[1:3]}
-    assert "a device would hold 16 of the 128 inputs of q, which cuts a group of 32" in refused["hf", "int4", (1, 8, 1)]
+    assert "width=128 in groups of 32 cannot be cut in fsdp=8" in refused["hf", "int4", (1, 8, 1)]
 
 
 def test_a_mesh_that_does_not_divide_the_model_is_refused(folder):

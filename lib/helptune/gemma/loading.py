@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
-from helptune.errors import SettingError, WeightsError
+from helptune.errors import WeightsError
 from helptune.gemma.base import SITES, Base, block_shapes
 from helptune.gemma.config import GemmaConfig, gemma3_1b, gemma3_270m, gemma_2b, gemma_7b
-from helptune.gemma.quantize import BITS, GROUP, quantize
+from helptune.gemma.quantize import BITS, quantize
 from helptune.gemma.sharding import base_specs
 from helptune.gemma.stored import Box, Stored, Tensors, read_leaf
 from helptune.gemma.table import LEAF_AXES, Row, Table, groups, names, rows_for, stored_shapes
@@ -75,7 +75,7 @@ def load(tensors: Tensors, table: Table, config: GemmaConfig, precision: str, me
     """The checked tensors as a Base: on the first device, or on `mesh` as `base_specs` cuts every leaf.
 
     With precision int8 or int4 the seven sites are quantized layer by layer from the values in the file, the rest is
-    bfloat16. Raises SettingError, before reading, when the mesh would cut through a group of the quantization.
+    bfloat16. The mesh is one that `check_mesh` passes. Raises SettingError when a matrix has no whole groups.
     """
     dtype = jnp.dtype("bfloat16" if precision in BITS else precision)
     rows, blocks = rows_for(table, config), block_shapes(config)
@@ -83,13 +83,6 @@ def load(tensors: Tensors, table: Table, config: GemmaConfig, precision: str, me
     shapes |= {name: (config.layers, *shape) for name, shape in blocks.items()}
     shardings = _shardings(config, mesh)
     quantized = SITES if precision in BITS else ()
-    for name in quantized:
-        inputs = shardings[name].shard_shape(shapes[name])[1]
-        if inputs % GROUP:
-            raise SettingError(
-                f"{config.name} in {precision}: a device would hold {inputs} of the {shapes[name][1]} inputs of "
-                f"{name}, which cuts a group of {GROUP} in two: make the mesh's fsdp or tensor smaller, or use bfloat16"
-            )
 
     def leaf(name: str) -> Any:
         def convert(values: np.ndarray) -> Any:
