@@ -37,7 +37,7 @@ class InMemory:
             return quantize_base(self.base("bfloat16"), precision)
         return jax.tree.map(lambda leaf: leaf.astype(precision), self.whole)
 
-    def tokenizer(self):
+    def tokenizer(self, precision):
         return self.text
 
     def sha256(self):
