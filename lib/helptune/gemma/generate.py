@@ -111,9 +111,8 @@ def stream(
         tokens[row, : len(prompt)], lengths[row] = prompt, len(prompt)
     cache = empty_cache(config, rows, _round_up(length + sampling.max_new_tokens), base.dtype)
     key = jax.random.key(sampling.seed)
-    rule = replace(
-        sampling, seed=0, max_new_tokens=1, ignore_stops=False
-    )  # the part that is compiled in: a new seed compiles nothing
+    # The part that is compiled in: a new seed or limit compiles nothing.
+    rule = replace(sampling, seed=0, max_new_tokens=1, ignore_stops=False)
     token, cache = _prefill(base, adapter, cache, jnp.asarray(tokens), jnp.asarray(lengths), key, rule)
     spare = max(_MIN_CPU_ROWS - rows, 0) if jax.default_backend() == "cpu" else 0
     token, lengths, cache = jnp.pad(token, (0, spare)), np.pad(lengths, (0, spare)), with_spare_rows(cache, spare)
