@@ -5,17 +5,20 @@ import sys
 import time
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 
 from helptune.errors import ContextError, DataError
 from helptune.experiment.models import Loaded
 from helptune.gemma.chat import render
 from helptune.gemma.generate import Sampling, generate, stream_text
+from helptune.gemma.layout import prepared
 from helptune.gemma.tokenizer import BOS
 
 
 def converse(loaded: Loaded, sampling: Sampling, *, raw: bool, as_json: bool) -> None:
     """Answer line after line, each with what was said before, until an empty one. Ctrl-C stops an answer only."""
     history: list[dict[str, str]] = []
+    loaded = replace(loaded, base=prepared(loaded.base))
     while text := read_line():
         turns = [*history, {"role": "user", "content": text}]
         try:

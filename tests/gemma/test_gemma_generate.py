@@ -79,7 +79,7 @@ def test_a_batch_says_what_its_rows_say_alone(either):
 
 
 def test_a_bfloat16_batch_says_what_its_rows_say_alone():
-    """bfloat16 rows are padded to eight on a CPU; nobody sees the added ones."""
+    """One row alone has a kernel of its own on a CPU; it rounds as the others do."""
     base = stopping_at(NEVER, dtype="bfloat16")
     assert generate(base, PROMPTS, BRIEF) == [generate(base, [prompt], BRIEF)[0] for prompt in PROMPTS]
 

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helptune.adapt.lora import LoraConfig, attach, init_adapters
-from helptune.gemma import generate
+from helptune.gemma import generate, layout
 from helptune.gemma.attention import empty_cache
-from helptune.gemma.layout import lay_apart
+from helptune.gemma.generate import Sampling
+from helptune.gemma.layout import lay_apart, prepared
 from helptune.gemma.model import forward, logits
 from helptune.gemma.quantize import dequantize, quantize_base
 from helptune.gemma.rows import output_rows, rows_matmul
@@ -79,7 +80,26 @@ def test_an_int8_base_is_multiplied_in_integers_and_stays_near(tiny_base):
 def test_int4_weights_are_unpacked_and_not_rounded_again(tiny_base):
     apart, quantized = lay_apart(quantize_base(tiny_base, "int4")), quantize_base(tiny_base, "int4")
     np.testing.assert_array_equal(apart.blocks[1]["down"].rows.T, dequantize(quantized.blocks["down"], jnp.float32)[1])
-    assert apart.head is None
+    assert apart.head.rows is apart.embedding
+
+
+def test_the_layout_is_made_once_for_one_device_and_not_for_a_large_model(tiny_base, monkeypatch):
+    once = prepared(tiny_base)
+    assert once.apart is not None
+    assert prepared(once) is once
+    monkeypatch.setattr(layout, "LARGEST_COPY", 0)
+    assert prepared(tiny_base) is tiny_base
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_a_large_model_answers_from_its_stacked_layers(tiny_base, precision, monkeypatch):
+    base = tiny_base if precision == "float32" else quantize_base(tiny_base, precision)
+    prompts, brief = [[2, 5, 7, 9]], Sampling(max_new_tokens=6, ignore_stops=True)
+    apart = generate.generate(base, prompts, brief)
+    monkeypatch.setattr(layout, "LARGEST_COPY", 0)
+    stacked = generate.generate(base, prompts, brief)
+    assert len(stacked[0].tokens) == 6
+    assert precision == "int8" or stacked == apart
 
 
 @settings(deadline=None, max_examples=50)

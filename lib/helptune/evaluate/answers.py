@@ -15,6 +15,7 @@ from helptune.data.conversation import Conversation, Message
 from helptune.files import write_text
 from helptune.gemma.chat import render
 from helptune.gemma.generate import Sampling, stop_tokens, stream
+from helptune.gemma.layout import prepared
 from helptune.gemma.model import Adapter, Base
 from helptune.gemma.tokenizer import BOS, Tokenizer
 from helptune.train.distributed import from_main, is_main
@@ -63,7 +64,7 @@ def answer_all(
     sampling = Sampling(max_new_tokens=max_new_tokens, repetition_penalty=repetition_penalty)
     marker = _NEXT_TURN if examples else None
     rows = _rows(base, len(prompts[waiting[-1]]), max_new_tokens) if waiting else _ROWS
-    batches = range(0, len(waiting), rows)
+    batches, base = range(0, len(waiting), rows), prepared(base) if waiting else base
     for start in tqdm(batches, desc=f"answers: {path.stem}", unit="batch", disable=not (waiting and is_main())):
         ids = waiting[start : start + rows]
         texts = _complete(base, tokenizer, [prompts[i] for i in ids], sampling, adapter, marker)

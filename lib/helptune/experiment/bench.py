@@ -13,6 +13,7 @@ from helptune.errors import SettingError
 from helptune.experiment.finetune import peak_rss_gib
 from helptune.experiment.models import Source
 from helptune.gemma.generate import Sampling, stream
+from helptune.gemma.layout import prepared
 from helptune.gemma.tokenizer import BOS
 from helptune.train.optimizer import OptimizerConfig, make_optimizer
 from helptune.train.step import init_state, train_step
@@ -58,7 +59,7 @@ def bench_generate(batch: int, prompt: int, new_tokens: int, repeats: int, preci
         raise SettingError(
             f"batch={batch}, prompt={prompt}, repeats={repeats}: all must be at least 1; new_tokens={new_tokens}: 2"
         )
-    base, rng = Source().base(precision), np.random.default_rng(0)
+    base, rng = prepared(Source().base(precision)), np.random.default_rng(0)
     prompts = [[BOS, *map(int, rng.integers(1_000, 200_000, prompt - 1))] for _ in range(batch)]
     sampling, totals, firsts = Sampling(max_new_tokens=new_tokens, ignore_stops=True), [], []
     for _ in range(repeats + 1):

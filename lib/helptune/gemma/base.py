@@ -19,8 +19,8 @@ SITES = ("q", "k", "v", "o", "gate", "up", "down")
 class Base:
     """The frozen model. `blocks` maps each name of `block_shapes` to one leaf with a leading axis L.
 
-    For generation on a CPU `gemma.layout` makes `blocks` a tuple of L such mappings, without that axis, and may give
-    the tied embedding a second form, `head`, to be multiplied with.
+    For generation on a CPU `gemma.layout` puts beside it the same weights, `apart`. There `blocks` is a tuple of L such
+    mappings, without that axis, and `head` the form of the tied embedding to be multiplied with.
     """
 
     embedding: Float[AnyArray, "V D"]
@@ -28,6 +28,7 @@ class Base:
     final_norm: Float[AnyArray, "D"]
     config: GemmaConfig = struct.field(pytree_node=False)
     head: Any = None
+    apart: Any = None
 
     @property
     def dtype(self) -> jnp.dtype:

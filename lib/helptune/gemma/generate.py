@@ -16,7 +16,7 @@ import numpy as np
 from helptune.errors import ContextError, SettingError
 from helptune.gemma.attention import empty_cache, with_spare_rows
 from helptune.gemma.config import GemmaConfig
-from helptune.gemma.layout import is_worth_it, lay_apart
+from helptune.gemma.layout import prepared
 from helptune.gemma.model import Adapter, Base, forward, logits
 from helptune.gemma.tokenizer import EOS, PAD, Tokenizer
 from helptune.shapes import Array, Float, Int, PRNGKeyArray
@@ -113,11 +113,15 @@ def stream(
     key = jax.random.key(sampling.seed)
     # The part that is compiled in: a new seed or limit compiles nothing.
     rule = replace(sampling, seed=0, max_new_tokens=1, ignore_stops=False)
+    apart = prepared(base).apart
+    base = replace(base, apart=None, head=None if apart is None else apart.head)
     token, cache = _prefill(base, adapter, cache, jnp.asarray(tokens), jnp.asarray(lengths), key, rule)
-    spare = max(_MIN_CPU_ROWS - rows, 0) if jax.default_backend() == "cpu" else 0
-    token, lengths, cache = jnp.pad(token, (0, spare)), np.pad(lengths, (0, spare)), with_spare_rows(cache, spare)
-    if is_worth_it(base):
-        base, cache = lay_apart(base), replace(cache, k=tuple(cache.k), v=tuple(cache.v))
+    spare = 0
+    if apart is not None:
+        base, cache = apart, replace(cache, k=tuple(cache.k), v=tuple(cache.v))
+    elif jax.default_backend() == "cpu":
+        spare = max(_MIN_CPU_ROWS - rows, 0)
+        token, lengths, cache = jnp.pad(token, (0, spare)), np.pad(lengths, (0, spare)), with_spare_rows(cache, spare)
     written = None if sampling.repetition_penalty == 1.0 else jnp.zeros((rows + spare, config.vocab), bool)
     running, stops = np.arange(rows + spare) < rows, np.array(stop_tokens(config))
     for step in range(sampling.max_new_tokens):

@@ -23,17 +23,23 @@ LARGEST_COPY = 2 * 2**30
 """Bytes of the blocks up to which a second copy of them, in this layout, is worth its memory."""
 
 
-def is_worth_it(base: Base) -> bool:
-    """Whether generation from `base` should use `lay_apart`: on one CPU device, unless the model is large."""
+def prepared(base: Base) -> Base:
+    """`base` with this layout of it as `base.apart`: on one CPU device, unless the model is large.
+
+    Generation does this for each answer. Who writes many answers from one base does it once, and lets it go with them.
+    """
     alone = jax.default_backend() == "cpu" and current_mesh() is None
-    return alone and base_bytes(base.blocks) <= LARGEST_COPY
+    if base.apart is not None or not alone or base_bytes(base.blocks) > LARGEST_COPY:
+        return base
+    return replace(base, apart=lay_apart(base))
 
 
 def lay_apart(base: Base) -> Base:
-    """The base with a tuple of layers, joined matrices and, if it is int8, a head of integers."""
+    """The base with a tuple of layers, joined matrices and a head, of integers if the base is int8."""
     integers = isinstance(base.blocks["q"], Quantized) and base.blocks["q"].bits == 8
     layers = tuple(_layer(base.blocks, i, integers) for i in range(base.config.layers))
-    return replace(base, blocks=layers, head=_integer_head(base.embedding) if integers else None)
+    head = _integer_head(base.embedding) if integers else OutputRows(jnp.asarray(base.embedding))
+    return replace(base, blocks=layers, head=head)
 
 
 @partial(jax.jit, static_argnames="integers")

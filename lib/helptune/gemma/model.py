@@ -17,6 +17,7 @@ from helptune.gemma.base import SITES, Base, block_shapes, init_base, site_shape
 from helptune.gemma.layers import geglu, rms_norm
 from helptune.gemma.quantize import matmul
 from helptune.gemma.rope import rope_tables, rotate
+from helptune.gemma.rows import rows_matmul
 from helptune.gemma.sharding import ROWS, constrain
 from helptune.shapes import AnyArray, Array, Float, Int
 
@@ -127,6 +128,6 @@ def embed(base: Base, tokens: Int[AnyArray, "B T"]) -> Float[Array, "B T D"]:
 def logits(base: Base, hidden: Float[Array, "*batch D"]) -> Float[Array, "*batch V"]:
     """Scores over the vocabulary in float32: the head is the embedding again (tied weights)."""
     if base.head is not None:
-        return matmul(hidden.astype(jnp.float32), base.head)
+        return rows_matmul(hidden, base.head)
     contract = (((hidden.ndim - 1,), (1,)), ((), ()))
     return jax.lax.dot_general(hidden, base.embedding, contract, preferred_element_type=jnp.float32)

@@ -92,7 +92,7 @@ def dequantize(q: Quantized, dtype: Any) -> Float[Array, "*layers I O"]:
 def matmul(x: Float[Array, "*batch I"], w: Any) -> Float[Array, "*batch O"]:
     """x @ w, where w is an array, Quantized (then differentiable in x only) or OutputRows."""
     if isinstance(w, OutputRows):
-        return rows_matmul(x, w)
+        return rows_matmul(x, w).astype(x.dtype)
     return _quantized_matmul(x, w) if isinstance(w, Quantized) else x @ w
 
 

@@ -27,13 +27,21 @@ def output_rows(w: Float[Array, "I O"], *, integers: bool) -> OutputRows:
 
 
 def rows_matmul(x: Float[Array, "*batch I"], w: OutputRows) -> Float[Array, "*batch O"]:
-    """x @ w. From integers every sum is exact, and is scaled back in float32."""
-    contract = (((x.ndim - 1,), (1,)), ((), ()))
+    """x @ w in float32. From integers every sum is exact, and is scaled back in float32."""
     if w.scales is None:
-        return jax.lax.dot_general(x, w.rows, contract)
+        return _products(x, w.rows, jnp.float32)
     codes, scales = _rounded(x.astype(jnp.float32))
-    sums = jax.lax.dot_general(codes, w.rows, contract, preferred_element_type=jnp.int32)
-    return (sums.astype(jnp.float32) * scales * w.scales).astype(x.dtype)
+    return _products(codes, w.rows, jnp.int32).astype(jnp.float32) * scales * w.scales
+
+
+def _products(x, rows, dtype):
+    if x.size == x.shape[-1]:
+        # Only here: numba takes a second to start, and training does not need it.
+        from helptune.gemma.row_kernel import one_row_matmul
+
+        return one_row_matmul(x.reshape(1, -1), rows).reshape(*x.shape[:-1], -1)
+    contract = (((x.ndim - 1,), (1,)), ((), ()))
+    return jax.lax.dot_general(x, rows, contract, preferred_element_type=dtype)
 
 
 def _rounded(x: Float[Array, "*rows I"]) -> tuple[Int[Array, "*rows I"], Float[Array, "*rows 1"]]:
