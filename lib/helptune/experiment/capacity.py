@@ -40,17 +40,26 @@ ONE, FSDP_8 = (1, 1, 1), (1, 8, 1)
 CASES = (
     Case("l4:1", ONE, "int4", 1, 1024),
     Case("l4:1", ONE, "int8", 2, 1024),
+    Case("l4:1", ONE, "bfloat16", 1, 1024),
+    Case("l4:8", FSDP_8, "bfloat16", 16, 2048),
+    Case("a100-40:1", ONE, "int8", 8, 2048),
     Case("a100-40:1", ONE, "bfloat16", 4, 2048),
     Case("a100-80:1", ONE, "bfloat16", 16, 2048),
     Case("h100:1", ONE, "bfloat16", 1, 1024),
     Case("h100:1", ONE, "bfloat16", 16, 2048),
     Case("h100:1", ONE, "bfloat16", 4, 8192),
+    Case("h100:1", ONE, "int8", 16, 2048),
     Case("h100:8", FSDP_8, "bfloat16", 64, 2048),
     Case("h100:8", (2, 4, 1), "bfloat16", 64, 2048),
     Case("h100:8", (1, 2, 4), "bfloat16", 8, 8192),
+    Case("h100:16", (2, 8, 1), "bfloat16", 64, 4096),
+    Case("h200:1", ONE, "bfloat16", 32, 2048),
     Case("b200:1", ONE, "bfloat16", 32, 2048),
     Case("v5e:2x4", FSDP_8, "bfloat16", 16, 2048),
+    Case("v5e:2x4", FSDP_8, "bfloat16", 8, 4096),
+    Case("v5p:2x2x1", (1, 4, 1), "bfloat16", 32, 4096),
     Case("v6e:1x1", ONE, "int8", 2, 2048),
+    Case("v6e:2x4", FSDP_8, "bfloat16", 32, 2048),
 )
 
 
