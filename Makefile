@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3.12 python3; do "$$p" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 12))' 2>/dev/null && echo $$p && break; done)
 RUN ?= runs/first
 
-.PHONY: env finetune test check lab bench pins clean
+.PHONY: env finetune test notebooks check lab bench pins clean
 
 # --no-deps: the pins are complete, and what gemma 4.0.1 asks for cannot be resolved as written (its xmanager wants
 # python-dateutil 3, its google-cloud-bigquery wants less); neither is used here.
@@ -22,6 +22,9 @@ finetune: env  ## the main job: measure, train, measure again, report
 
 test: env  ## everything, about a quarter of an hour on 2 cores
 	$(BIN)/python -m pytest
+
+notebooks: env  ## run every notebook with nbval
+	$(BIN)/python -m pytest --nbval-lax course
 
 check: env  ## format, lint, types and the tests without the real model, about twelve minutes
 	$(BIN)/ruff format --check .
