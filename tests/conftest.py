@@ -5,9 +5,9 @@ from dataclasses import replace
 import jax
 import pytest
 
+from helptune.gemma.base import init_base
 from helptune.gemma.checkpoints import load_base, load_embedded_tokenizer
 from helptune.gemma.config import tiny
-from helptune.gemma.model import init_base
 
 
 @pytest.fixture(scope="session")

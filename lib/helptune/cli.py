@@ -23,7 +23,7 @@ from helptune.options import (
     console,
     field,
     mesh_sizes,
-    precision_name,
+    precision_option,
 )
 
 app = typer.Typer(
@@ -79,9 +79,7 @@ def finetune(
     checkpoint: Annotated[str | None, field("Folder of the weights.", "the embedded model")] = None,
     data: Annotated[str | None, field("Training conversations (JSON lines).", "the curated ones")] = None,
     heldout: Annotated[str | None, field("Held-out conversations (JSON lines).", "the curated ones")] = None,
-    precision: Annotated[
-        str | None, field("Of the frozen base: bfloat16, float32, int8 or int4.", "bfloat16", "--base", "--dtype")
-    ] = None,
+    precision: Annotated[str | None, precision_option(show_default="bfloat16")] = None,
     mesh: Annotated[str | None, field("Devices as data,fsdp,tensor.", "all there are, as fsdp")] = None,
     deterministic: Annotated[
         bool | None, field("The same bits in every run on a GPU too; slower.", "", "--deterministic")
@@ -120,7 +118,7 @@ def finetune(
     chosen = override(
         read_config(config) if config else named_preset(preset),
         model=model, checkpoint=absolute(checkpoint), train_file=absolute(data), heldout_file=absolute(heldout),
-        precision=precision_name(precision), mesh=mesh_sizes(mesh), deterministic=deterministic,
+        precision=precision, mesh=mesh_sizes(mesh), deterministic=deterministic,
         epochs=epochs, max_steps=max_steps, learning_rate=learning_rate, warmup_steps=warmup_steps,
         rank=rank, alpha=alpha, dropout=dropout, sites=tuple(sites.split(",")) if sites is not None else None,
         rank_stabilized=rank_stabilized, batch_rows=batch_rows, accumulate=accumulate, remat=remat, seq_len=seq_len,
@@ -180,7 +178,7 @@ def chat(
         seed=seed,
         repetition_penalty=1.0 if greedy else repetition_penalty,
     )
-    loaded = load(Source(model, checkpoint), precision_name(precision), adapter)
+    loaded = load(Source(model, checkpoint), precision, adapter)
     if prompt is None:
         converse(loaded, sampling, raw=raw, as_json=as_json)
     else:
@@ -209,7 +207,7 @@ def score(
         raise DataError(f"{file}: not a readable JSON file ({error})") from error
     if not isinstance(texts, list) or not all(isinstance(text, str) and text for text in texts):
         raise DataError(f"{file}: expected a JSON list of non-empty texts")
-    loaded = load(Source(model, checkpoint), precision_name(precision), adapter)
+    loaded = load(Source(model, checkpoint), precision, adapter)
     rows = []
     for text in texts:
         nll = score_text(loaded.base, loaded.tokenizer, text, loaded.adapter)

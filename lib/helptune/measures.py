@@ -8,18 +8,7 @@ from typing import Annotated
 
 import typer
 
-from helptune.options import (
-    EMBEDDED,
-    Adapter,
-    AsJson,
-    Checkpoint,
-    Model,
-    Precision,
-    console,
-    depths,
-    mesh_sizes,
-    precision_name,
-)
+from helptune.options import EMBEDDED, Adapter, AsJson, Checkpoint, Model, Precision, console, depths, mesh_sizes
 
 bench = typer.Typer(no_args_is_help=True, help="Measure speed and memory on this machine.")
 
@@ -38,7 +27,7 @@ def bench_train(
     """
     from helptune.experiment.bench import bench_train as measure
 
-    print(json.dumps(measure(batch, seq_len, steps, precision_name(precision), rank)))
+    print(json.dumps(measure(batch, seq_len, steps, precision, rank)))
 
 
 @bench.command("generate")
@@ -55,7 +44,7 @@ def bench_generate(
     """
     from helptune.experiment.bench import bench_generate as measure
 
-    print(json.dumps(measure(batch, prompt, new_tokens, repeats, precision_name(precision))))
+    print(json.dumps(measure(batch, prompt, new_tokens, repeats, precision)))
 
 
 def plan(
@@ -65,7 +54,7 @@ def plan(
     batch: Annotated[int, typer.Option("--batch", "--batch-rows", help="Rows in one optimizer step.")] = 8,
     accumulate: Annotated[int, typer.Option(help="Parts in which a step is computed.")] = 1,
     seq: Annotated[int, typer.Option("--seq", "--seq-len", help="Tokens in a row.")] = 1024,
-    base: Annotated[str, typer.Option(help="Precision of the base: bf16, f32, int8 or int4.")] = "bf16",
+    precision: Precision = "bfloat16",
     rank: Annotated[int | None, typer.Option(help="LoRA rank; else the preset's.")] = None,
     dropout: Annotated[float | None, typer.Option(help="Dropout on the adapter's input; else the preset's.")] = None,
     remat: Annotated[bool, typer.Option(help="Compute layers twice, to save memory.")] = True,
@@ -89,8 +78,7 @@ def plan(
 
     run = override(
         PRESETS.get(model, RunConfig()), model=model, mesh=mesh_sizes(mesh), batch_rows=batch, accumulate=accumulate,
-        seq_len=seq, precision=precision_name(base), rank=rank, dropout=dropout,
-        remat=remat,
+        seq_len=seq, precision=precision, rank=rank, dropout=dropout, remat=remat,
     )  # fmt: skip
     found = make_plan(named(model), run, parse_topology(topology), compiled=compiled)
     if execute:

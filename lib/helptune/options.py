@@ -15,22 +15,24 @@ def field(text: str, default: str, *names: str) -> Any:
     return typer.Option(*names, help=text, show_default=default or False)
 
 
+def precision_option(show_default: bool | str = True) -> Any:
+    """The precision of the base; verbs get its full name. Which ones exist is checked later, where JAX is loaded."""
+    return typer.Option(
+        "--base", "--dtype", help="Precision of the base: bfloat16, float32, int8 or int4 (bf16 and f32 will do).",
+        show_default=show_default, callback=lambda name: {"bf16": "bfloat16", "f32": "float32"}.get(name, name),
+    )  # fmt: skip
+
+
 RunDir = Annotated[Path, typer.Option("--run", help="The run's directory.")]
 Adapter = Annotated[Path | None, typer.Option("--adapter", help="Adapter directory; without it, the base model.")]
 Model = Annotated[str, typer.Option(help="gemma-7b-it, ...; config.json: the shape that the checkpoint states.")]
 Checkpoint = Annotated[str, typer.Option(help="Folder of the weights; without it, the embedded Gemma 3 270M.")]
-Precision = Annotated[
-    str, typer.Option("--base", "--dtype", help="Precision of the base: bfloat16, float32, int8 or int4.")
-]
+Precision = Annotated[str, precision_option()]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def absolute(file: str | None) -> str | None:
     return str(Path(file).resolve()) if file else file
-
-
-def precision_name(name: Any) -> Any:
-    return {"bf16": "bfloat16", "f32": "float32"}.get(name, name)
 
 
 def mesh_sizes(text: str | None) -> tuple[int, ...] | None:

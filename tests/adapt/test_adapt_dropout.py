@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from helptune.adapt.lora import LoraConfig, attach
+from helptune.gemma.base import SITES, init_base
 from helptune.gemma.config import tiny
-from helptune.gemma.model import SITES, init_base
 
 WIDTH, LAYERS = 64, 3
 

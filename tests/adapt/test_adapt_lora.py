@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from helptune.adapt.lora import LoraConfig, attach, init_adapters, low_rank, parameter_count
+from helptune.gemma.base import SITES, site_shapes
 from helptune.gemma.config import gemma3_270m, gemma_7b, tiny
-from helptune.gemma.model import SITES, logits, site_shapes
+from helptune.gemma.model import logits
 
 
 @pytest.fixture

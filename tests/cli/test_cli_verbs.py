@@ -280,6 +280,16 @@ def test_options_override_a_preset_and_a_configuration_of_a_run(helptune, tmp_pa
     assert asked[-1] == override(PRESETS["gemma-7b-it"], **changed, seed=3)
 
 
+@pytest.mark.parametrize(("short", "full"), [("bf16", "bfloat16"), ("f32", "float32"), ("int8", "int8")])
+def test_a_precision_may_be_shortened(short, full, helptune, monkeypatch):
+    """In an option that overrides a preset as well."""
+    monkeypatch.setattr("helptune.experiment.bench.bench_generate", lambda *asked: asked)
+    monkeypatch.setattr("helptune.experiment.finetune.finetune", lambda config, run: print(config.precision))
+    monkeypatch.setattr("helptune.experiment.report.terminal_summary", lambda run: "")
+    assert json.loads(helptune("bench", "generate", "--base", short)[1])[-1] == full
+    assert helptune("finetune", "--base", short)[1].split() == [full]
+
+
 def test_a_chat_remembers_until_an_empty_line(helptune, typed, monkeypatch):
     """Every answer goes back into the conversation; only --raw starts anew."""
     typed("Hello", "And?", "")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from helptune.adapt.lora import LoraConfig
 from helptune.errors import RunError
 from helptune.experiment.config import RunConfig, differences, read_config, to_json
-from helptune.gemma.model import SITES
+from helptune.gemma.base import SITES
 from helptune.gemma.quantize import PRECISIONS
 from helptune.train.fit import TrainConfig
 from helptune.train.optimizer import OptimizerConfig

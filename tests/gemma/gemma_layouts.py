@@ -1,13 +1,26 @@
 """The published layouts, written out by hand at any size: what the readers are tested against."""
 
 import json
+from dataclasses import replace
+from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import safetensors.numpy
 
+from helptune.gemma.config import tiny
+
 VOCABULARY_PADDING = 128  # rows that Gemma 1's Orbax files have after the vocabulary
+MODELS = [tiny(1), replace(tiny(1), name="tiny-1-shared-keys", kv_heads=1), tiny(3)]
+"""One of each kind: the layouts store these differently."""
+
+
+def assert_same_leaves(found, expected):
+    """The same tree, and in it equal values of the same shape and dtype."""
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    jax.tree.map(partial(np.testing.assert_array_equal, strict=True), found, expected)
 
 
 def layers_of(base):

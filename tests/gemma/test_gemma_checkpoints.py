@@ -17,10 +17,10 @@ from gemma_layouts import gguf_tensors
 
 from helptune.errors import WeightsError
 from helptune.gemma import checkpoints
+from helptune.gemma.base import init_base
 from helptune.gemma.checkpoints import load_base, load_embedded_tokenizer, read_gguf
 from helptune.gemma.config import tiny
 from helptune.gemma.gguf_file import gguf_tokenizer, open_gguf
-from helptune.gemma.model import init_base
 
 TINY = tiny(3)
 PIECES = ["<pad>", "<eos>", "<bos>", "<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a", "▁a"]

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from helptune.errors import ContextError
 from helptune.gemma import generate as station
+from helptune.gemma.base import init_base
 from helptune.gemma.config import tiny
 from helptune.gemma.generate import GREEDY, Sampling, generate, stream, stream_text
-from helptune.gemma.model import init_base, logits
+from helptune.gemma.model import logits
 
 CONFIG = tiny(3)
 NEW, NEVER = 12, -1

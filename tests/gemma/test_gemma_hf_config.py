@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from gemma_layouts import hugging_face_config
+from gemma_layouts import MODELS, hugging_face_config
 
 from helptune.errors import WeightsError
 from helptune.gemma.config import gemma3_1b, gemma3_270m, gemma_2b, gemma_7b, tiny
@@ -31,7 +31,7 @@ def test_a_published_model_is_recognized_with_its_name(config, read):
     assert read(config) == config
 
 
-@pytest.mark.parametrize("config", [tiny(1), tiny(3), replace(tiny(1), kv_heads=1)], ids=lambda c: c.name)
+@pytest.mark.parametrize("config", MODELS, ids=lambda c: c.name)
 def test_a_model_of_any_other_size_is_read_too(config, read):
     found = read(config)
     assert found == replace(config, name=found.name)

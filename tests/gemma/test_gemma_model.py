@@ -9,8 +9,9 @@ import pytest
 from flax import struct
 from gemma_golden import first_layers
 
+from helptune.gemma.base import SITES, init_base
 from helptune.gemma.config import gemma3_1b, gemma3_270m, gemma_2b, gemma_7b, tiny
-from helptune.gemma.model import SITES, embed, forward, init_base, logits
+from helptune.gemma.model import embed, forward, logits
 
 ROW = 32
 LENGTHS = (5, 12, 9)

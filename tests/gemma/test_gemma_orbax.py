@@ -1,25 +1,17 @@
 """Orbax trees: the flat ones of Kaggle and the nested ones of the `gemma` package, old and new, whole and damaged."""
 
 import shutil
-from dataclasses import replace
 
 import jax
 import numpy as np
 import pytest
-from gemma_layouts import kaggle_tree, nested_tree, write_orbax
+from gemma_layouts import MODELS, assert_same_leaves, kaggle_tree, nested_tree, write_orbax
 
 from helptune.errors import WeightsError
 from helptune.gemma.base import init_base
 from helptune.gemma.checkpoints import checkpoint_sha256, load_checkpoint, load_checkpoint_tokenizer
 from helptune.gemma.config import tiny
 from helptune.gemma.tokenizer import model_proto
-
-MODELS = [tiny(1), replace(tiny(1), kv_heads=1), tiny(3)]
-
-
-def assert_same_leaves(found, expected):
-    assert jax.tree.structure(found) == jax.tree.structure(expected)
-    jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +28,7 @@ def folder(base, tmp_path):
 
 @pytest.mark.parametrize("handler", [{}, {"use_ocdbt": False}, {"use_zarr3": True}], ids=["packed", "files", "zarr3"])
 @pytest.mark.parametrize("tree", [kaggle_tree, nested_tree])
-@pytest.mark.parametrize("config", MODELS, ids=lambda config: f"{config.name}-{config.kv_heads}")
+@pytest.mark.parametrize("config", MODELS, ids=lambda config: config.name)
 def test_a_tree_reads_back_equal(config, tree, handler, tmp_path):
     base = init_base(config, jax.random.key(1))
     assert_same_leaves(load_checkpoint(write_orbax(tmp_path / "m", tree(base), **handler), config, "float32"), base)

@@ -16,8 +16,8 @@ from helptune.adapt.lora import LoraConfig, attach, init_adapters
 from helptune.data.packing import Batch
 from helptune.errors import SettingError
 from helptune.gemma import model
+from helptune.gemma.base import SITES, init_base, site_shapes
 from helptune.gemma.config import tiny
-from helptune.gemma.model import SITES, init_base
 from helptune.gemma.quantize import (
     GROUP,
     Quantized,
@@ -184,7 +184,7 @@ def test_only_projections_are_quantized(tiny_base, precision):
 def test_bytes_are_those_of_the_arrays_also_before_there_are_any(tiny_base):
     """A code and a thirty-second of two bytes a weight, or half a code."""
     config = tiny_base.config
-    projections = config.layers * sum(d_in * d_out for d_in, d_out in model.site_shapes(config).values())
+    projections = config.layers * sum(d_in * d_out for d_in, d_out in site_shapes(config).values())
     bfloat16 = base_bytes(abstract_base(config, "bfloat16"))
     assert bfloat16 == 2 * config.parameters
     assert base_bytes(abstract_base(config, "int8")) == bfloat16 - projections * (2 - 1 - 2 / 32)

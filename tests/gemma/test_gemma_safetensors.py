@@ -2,13 +2,12 @@
 
 import json
 import shutil
-from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gemma_layouts import hugging_face_tensors, write_hugging_face
+from gemma_layouts import MODELS, assert_same_leaves, hugging_face_tensors, write_hugging_face
 
 from helptune.errors import SettingError, WeightsError
 from helptune.gemma.base import init_base
@@ -17,14 +16,7 @@ from helptune.gemma.config import gemma3_270m, gemma_7b, tiny
 from helptune.gemma.quantize import quantize_base
 from helptune.gemma.table import HUGGING_FACE, stored_shapes
 
-SHARED_KEYS = replace(tiny(1), kv_heads=1)
-MODELS = [tiny(1), SHARED_KEYS, tiny(3)]
 NORM, GATE = "model.layers.1.input_layernorm.weight", "model.layers.0.mlp.gate_proj.weight"
-
-
-def assert_same_leaves(found, expected):
-    assert jax.tree.structure(found) == jax.tree.structure(expected)
-    jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +37,7 @@ def rewrite(folder, base, **changes):
 
 
 @pytest.mark.parametrize("shards", [1, 2, 5])
-@pytest.mark.parametrize("config", MODELS, ids=lambda config: f"{config.name}-{config.kv_heads}")
+@pytest.mark.parametrize("config", MODELS, ids=lambda config: config.name)
 def test_a_folder_reads_back_equal(config, shards, tmp_path):
     base = init_base(config, jax.random.key(1))
     assert_same_leaves(load_checkpoint(write_hugging_face(tmp_path / "m", base, shards), config, "float32"), base)

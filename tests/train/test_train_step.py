@@ -10,8 +10,8 @@ from train_runs import COMPILE_FAST, examples, same_bits
 
 from helptune.adapt.lora import LoraConfig, init_adapters
 from helptune.data.packing import Example, collate
+from helptune.gemma.base import init_base
 from helptune.gemma.config import tiny
-from helptune.gemma.model import init_base
 from helptune.train.optimizer import OptimizerConfig, make_optimizer
 from helptune.train.step import eval_step, gradients, init_state, nll_sum, train_step
 

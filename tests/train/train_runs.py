@@ -17,8 +17,8 @@ import numpy as np
 from helptune.adapt.artifact import WEIGHTS
 from helptune.adapt.lora import LoraConfig, init_adapters
 from helptune.data.packing import Example
+from helptune.gemma.base import init_base
 from helptune.gemma.config import tiny
-from helptune.gemma.model import init_base
 from helptune.train.checkpoint import Checkpoints
 from helptune.train.fit import FitResult, TrainConfig, fit
 from helptune.train.optimizer import OptimizerConfig, make_optimizer

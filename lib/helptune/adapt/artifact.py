@@ -12,9 +12,9 @@ import safetensors.numpy
 from helptune.adapt.lora import Adapters, LoraConfig
 from helptune.errors import AdapterError
 from helptune.files import file_sha256, write_text, write_whole
+from helptune.gemma.base import site_shapes
 from helptune.gemma.chat import TEMPLATE_HASH
 from helptune.gemma.config import GemmaConfig
-from helptune.gemma.model import site_shapes
 
 WEIGHTS, CARD = "adapter.safetensors", "adapter.json"
 

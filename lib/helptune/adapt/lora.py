@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from flax import struct
 
 from helptune.errors import SettingError
+from helptune.gemma.base import SITES, site_shapes
 from helptune.gemma.config import GemmaConfig
-from helptune.gemma.model import SITES, site_shapes
 from helptune.shapes import Array, Float, PRNGKeyArray
 
 Adapters = dict[str, dict[str, Array]]

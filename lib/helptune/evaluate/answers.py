@@ -13,10 +13,11 @@ from tqdm import tqdm
 
 from helptune.data.conversation import Conversation, Message
 from helptune.files import write_text
+from helptune.gemma.base import Base
 from helptune.gemma.chat import render
 from helptune.gemma.generate import Sampling, stop_tokens, stream
 from helptune.gemma.layout import prepared
-from helptune.gemma.model import Adapter, Base
+from helptune.gemma.model import Adapter
 from helptune.gemma.tokenizer import BOS, Tokenizer
 from helptune.train.distributed import from_main, is_main
 from helptune.train.memory import cache_bytes

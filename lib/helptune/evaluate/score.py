@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from helptune.errors import ContextError
-from helptune.gemma.model import Adapter, Base, forward
+from helptune.gemma.base import Base
+from helptune.gemma.model import Adapter, forward
 from helptune.gemma.tokenizer import BOS, PAD, Tokenizer
 from helptune.train.loss import token_nll
 

@@ -35,8 +35,8 @@ from helptune.experiment.plan import mesh_shape
 from helptune.experiment.report import write_report
 from helptune.experiment.runs import open_run, read_json, working_alone
 from helptune.files import write_text
+from helptune.gemma.base import Base
 from helptune.gemma.config import GemmaConfig
-from helptune.gemma.model import Base
 from helptune.gemma.sharding import make_mesh, replicate
 from helptune.gemma.tokenizer import Tokenizer
 from helptune.train.distributed import all_hosts_needed, from_main, is_main

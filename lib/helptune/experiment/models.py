@@ -8,6 +8,7 @@ from jax.sharding import Mesh
 from helptune.adapt.artifact import load_adapter
 from helptune.adapt.lora import Lora, attach
 from helptune.errors import SettingError, WeightsError
+from helptune.gemma.base import Base
 from helptune.gemma.checkpoints import (
     checkpoint_sha256,
     embedded_sha256,
@@ -19,7 +20,6 @@ from helptune.gemma.checkpoints import (
 )
 from helptune.gemma.config import GemmaConfig, gemma3_270m, named
 from helptune.gemma.hf_config import config_of
-from helptune.gemma.model import Base
 from helptune.gemma.quantize import BITS, check_precision, quantize_base
 from helptune.gemma.sharding import shard_base
 from helptune.gemma.tokenizer import Tokenizer

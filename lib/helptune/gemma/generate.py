@@ -15,9 +15,10 @@ import numpy as np
 
 from helptune.errors import ContextError, SettingError
 from helptune.gemma.attention import empty_cache, with_spare_rows
+from helptune.gemma.base import Base
 from helptune.gemma.config import GemmaConfig
 from helptune.gemma.layout import prepared
-from helptune.gemma.model import Adapter, Base, forward, logits
+from helptune.gemma.model import Adapter, forward, logits
 from helptune.gemma.tokenizer import EOS, PAD, Tokenizer
 from helptune.shapes import Array, Float, Int, PRNGKeyArray
 

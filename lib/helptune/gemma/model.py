@@ -13,15 +13,13 @@ import jax
 import jax.numpy as jnp
 
 from helptune.gemma.attention import KVCache, attend, distances, remember
-from helptune.gemma.base import SITES, Base, block_shapes, init_base, site_shapes
+from helptune.gemma.base import Base, site_shapes
 from helptune.gemma.layers import geglu, rms_norm
 from helptune.gemma.quantize import matmul
 from helptune.gemma.rope import rope_tables, rotate
 from helptune.gemma.rows import rows_matmul
 from helptune.gemma.sharding import ROWS, constrain
 from helptune.shapes import AnyArray, Array, Float, Int
-
-__all__ = ["SITES", "Adapter", "Base", "block_shapes", "embed", "forward", "init_base", "logits", "site_shapes"]
 
 
 class Adapter(Protocol):
