@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from helptune import measures
-from helptune.errors import DataError, HelptuneError, Interrupted
+from helptune.errors import DataError, HelptuneError, Interrupted, SettingError
 from helptune.options import (
     EMBEDDED,
     Adapter,
@@ -73,7 +73,7 @@ def doctor(as_json: AsJson = False) -> None:
 @app.command()
 def finetune(
     run: RunDir = Path("runs/first"),
-    preset: Annotated[str, typer.Option(help="Where to start from: gemma-3-270m or gemma-7b-it.")] = "gemma-3-270m",
+    preset: Annotated[str | None, field("Where to start from: gemma-3-270m or gemma-7b-it.", EMBEDDED)] = None,
     config: Annotated[Path | None, typer.Option(help="A run's config.json to repeat, instead of a preset.")] = None,
     model: Annotated[str | None, field("Or config.json: the shape that the checkpoint states.", "gemma-3-270m")] = None,
     checkpoint: Annotated[str | None, field("Folder of the weights.", "the embedded model")] = None,
@@ -115,8 +115,10 @@ def finetune(
     from helptune.experiment.config import read_config
     from helptune.experiment.presets import named_preset, override
 
+    if config and preset:
+        raise SettingError("--config and --preset are two places to start from: give one of them")
     chosen = override(
-        read_config(config) if config else named_preset(preset),
+        read_config(config) if config else named_preset(preset or EMBEDDED),
         model=model, checkpoint=absolute(checkpoint), train_file=absolute(data), heldout_file=absolute(heldout),
         precision=precision, mesh=mesh_sizes(mesh), deterministic=deterministic,
         epochs=epochs, max_steps=max_steps, learning_rate=learning_rate, warmup_steps=warmup_steps,

@@ -8,7 +8,21 @@ from typing import Annotated
 
 import typer
 
-from helptune.options import EMBEDDED, Adapter, AsJson, Checkpoint, Model, Precision, console, depths, mesh_sizes
+from helptune.options import (
+    EMBEDDED,
+    Adapter,
+    AsJson,
+    Checkpoint,
+    Model,
+    Precision,
+    console,
+    depths,
+    field,
+    mesh_sizes,
+    precision_option,
+)
+
+THE_PRESETS = "the preset's"
 
 bench = typer.Typer(no_args_is_help=True, help="Measure speed and memory on this machine.")
 
@@ -48,16 +62,18 @@ def bench_generate(
 
 
 def plan(
-    model: Annotated[str, typer.Option(help="gemma-7b-it, gemma-3-270m, ...: base and preset.")] = "gemma-7b-it",
+    model: Annotated[str, typer.Option(help="gemma-7b-it, gemma-3-270m, ...: base, and preset.")] = "gemma-7b-it",
     topology: Annotated[str, typer.Option(help="cpu:8, h100:8, a100-80, l4:4, v5e:2x4, v5p:2x2x1, ...")] = "h100:8",
     mesh: Annotated[str | None, typer.Option(help="Devices as data,fsdp,tensor; else all there are, as fsdp.")] = None,
-    batch: Annotated[int, typer.Option("--batch", "--batch-rows", help="Rows in one optimizer step.")] = 8,
+    batch: Annotated[
+        int | None, field("Rows in one optimizer step.", "those the preset computes at once", "--batch", "--batch-rows")
+    ] = None,
     accumulate: Annotated[int, typer.Option(help="Parts in which a step is computed.")] = 1,
-    seq: Annotated[int, typer.Option("--seq", "--seq-len", help="Tokens in a row.")] = 1024,
-    precision: Precision = "bfloat16",
-    rank: Annotated[int | None, typer.Option(help="LoRA rank; else the preset's.")] = None,
-    dropout: Annotated[float | None, typer.Option(help="Dropout on the adapter's input; else the preset's.")] = None,
-    remat: Annotated[bool, typer.Option(help="Compute layers twice, to save memory.")] = True,
+    seq: Annotated[int | None, field("Tokens in a row.", THE_PRESETS, "--seq", "--seq-len")] = None,
+    precision: Annotated[str | None, precision_option(show_default=THE_PRESETS)] = None,
+    rank: Annotated[int | None, field("LoRA rank.", THE_PRESETS)] = None,
+    dropout: Annotated[float | None, field("Dropout on the adapter's input.", THE_PRESETS)] = None,
+    remat: Annotated[bool | None, field("Compute layers twice, to save memory.", THE_PRESETS)] = None,
     compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="Ask XLA too; else the closed form.")] = True,
     execute: Annotated[bool, typer.Option("--execute", help="Run real steps here, with random weights.")] = False,
     layers: Annotated[str, typer.Option(help="Depths to execute; two or more are extrapolated.")] = "1,3",
@@ -76,9 +92,11 @@ def plan(
     from helptune.gemma.config import named
     from helptune.train.topology import parse_topology
 
+    preset = PRESETS.get(model, RunConfig())
+    rows = preset.train.batch_rows // preset.train.accumulate if batch is None else batch
     run = override(
-        PRESETS.get(model, RunConfig()), model=model, mesh=mesh_sizes(mesh), batch_rows=batch, accumulate=accumulate,
-        seq_len=seq, precision=precision, rank=rank, dropout=dropout, remat=remat,
+        preset, model=model, mesh=mesh_sizes(mesh), batch_rows=rows, accumulate=accumulate, seq_len=seq,
+        precision=precision, rank=rank, dropout=dropout, remat=remat,
     )  # fmt: skip
     found = make_plan(named(model), run, parse_topology(topology), compiled=compiled)
     if execute:

@@ -26,8 +26,14 @@ def converse(loaded: Loaded, sampling: Sampling, *, raw: bool, as_json: bool) ->
         except KeyboardInterrupt:
             print(" (stopped; this question is forgotten)")
             continue
-        except (ContextError, DataError) as error:
+        except DataError as error:
             print(f"error: {error}", file=sys.stderr)
+            continue
+        except ContextError as error:
+            print(f"error: {error}", file=sys.stderr)
+            if history:
+                print("what was said before is forgotten; ask again", file=sys.stderr)
+            history = []
             continue
         history = [] if raw else [*turns, {"role": "assistant", "content": answer}]
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from helptune import cli, talk
 from helptune.adapt.artifact import AdapterCard, save_adapter
 from helptune.adapt.lora import LoraConfig
-from helptune.errors import Interrupted
+from helptune.errors import ContextError, Interrupted
 from helptune.experiment.config import RunConfig
 from helptune.experiment.runs import open_run
 from helptune.gemma import checkpoints
@@ -165,6 +165,10 @@ MISTAKES = {
     "malformed data file": malformed_data,
     "other configuration": other_configuration,
     "no such configuration": lambda folder: (["finetune", "--config", folder / "c.json"], "c.json: not a valid config"),
+    "two places to start from": lambda folder: (
+        ["finetune", "--preset", "gemma-7b-it", "--config", folder / "config.json"],
+        "--config and --preset are two places to start from",
+    ),
     "chat precision": lambda folder: (
         ["chat", "--prompt", "hi", "--dtype", "int3"],
         "precision 'int3' of the base is not",
@@ -240,13 +244,14 @@ def test_the_options_become_the_configuration(helptune, tmp_path, monkeypatch):
 
 def test_the_defaults_shown_are_those_of_the_small_preset():
     """They are written into the help as text, because reading the preset would load JAX."""
-    from helptune.experiment.presets import override
+    from helptune.experiment.presets import PRESETS, override
 
     shown = {
         parameter.name: parameter.show_default
         for parameter in typer.main.get_command(cli.app).commands["finetune"].params
         if isinstance(parameter.show_default, str) and " " not in parameter.show_default
     }
+    assert PRESETS[shown.pop("preset")] == RunConfig()
     known = {name for part in (RunConfig(), RunConfig().lora, RunConfig().train) for name in vars(part)}
     assert {"rank", "seq_len", "epochs", "learning_rate", "precision", "model"} <= set(shown)
     for name, text in shown.items():
@@ -320,6 +325,23 @@ def test_ctrl_c_stops_an_answer_and_not_the_chat(helptune, typed, monkeypatch):
     assert code == 0
     assert "stopped" in out
     assert heard == [["Hello"], ["Again"]]
+
+
+def test_a_conversation_that_no_longer_fits_starts_anew(helptune, typed, monkeypatch):
+    typed("Hello", "Long", "Again", "")
+    heard = []
+
+    def say(loaded, turns, sampling, *, raw, as_json):
+        heard.append([t["content"] for t in turns])
+        if "Long" in heard[-1]:
+            raise ContextError("exceed the context")
+        return "answer"
+
+    monkeypatch.setattr(talk, "say", say)
+    code, _, err = helptune("chat")
+    assert code == 0
+    assert err == "error: exceed the context\nwhat was said before is forgotten; ask again\n"
+    assert heard == [["Hello"], ["Hello", "answer", "Long"], ["Again"]]
 
 
 def test_a_bad_line_costs_only_itself(helptune, typed):

@@ -1,5 +1,6 @@
 """Generation: the cache, the batch and the padding change how fast an answer comes, never what it says."""
 
+import math
 from dataclasses import replace
 from unittest import mock
 
@@ -166,8 +167,13 @@ def test_an_empty_prompt_is_refused(base):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"temperature": -1.0}, {"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.5}, {"max_new_tokens": 0}], ids=str
-)
+    "wrong",
+    [
+        {"temperature": -1.0}, {"temperature": math.nan}, {"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.5},
+        {"max_new_tokens": 0}, {"repetition_penalty": math.nan},
+    ],
+    ids=str,
+)  # fmt: skip
 def test_impossible_sampling_is_refused_by_field(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Sampling(**wrong)

@@ -50,6 +50,13 @@ def test_the_fields_of_transformers_5_mean_the_same(read):
     assert read(tiny(1), rope_parameters={"rope_theta": 5.0, "rope_type": "default"}).rope_base_global == 5.0
 
 
+def test_the_defaults_are_those_of_transformers(read):
+    """GemmaConfig() and Gemma3TextConfig() of transformers 5."""
+    assert read(tiny(1), rope_theta=None).rope_base_global == 10_000
+    three = read(tiny(3), rope_theta=None, rope_local_base_freq=None)
+    assert (three.rope_base_local, three.rope_base_global) == (10_000, 1_000_000)
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -65,11 +72,16 @@ def test_the_fields_of_transformers_5_mean_the_same(read):
         ("query_pre_attn_scalar", 168),
         ("rope_scaling", {"factor": 8.0, "rope_type": "linear"}),
         ("rope_parameters", {"full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6}}),
+        ("rope_parameters", [1]),
+        ("rope_parameters", {"full_attention": 3}),
+        ("rope_theta", [1]),
+        ("rope_theta", -1.0),
         ("num_hidden_layers", "many"),
         ("num_hidden_layers", 0),
         ("hidden_size", True),
         ("sliding_window", None),
         ("layer_types", KINDS[::-1]),
+        ("layer_types", 3),
     ],
 )
 def test_what_the_model_code_would_ignore_is_refused_by_name(field, value, read):

@@ -135,8 +135,9 @@ def test_a_copy_has_the_same_identity_and_a_trained_tree_another(folder, base, t
     assert checkpoint_sha256(folder) == checkpoint_sha256(tmp_path / "copy") != checkpoint_sha256(trained)
 
 
-def test_the_tokenizer_lies_beside_the_tree(folder):
+def test_the_tokenizer_lies_beside_the_tree(folder, monkeypatch):
+    monkeypatch.chdir(folder / "7b-it")
     pieces, types = ["<pad>", "<eos>", "<bos>", "<unk>", "▁", "a", "▁a"], [3, 3, 3, 2, 1, 1, 1]
     (folder / "tokenizer.model").write_bytes(model_proto(pieces, [0.0] * len(pieces), types))
-    for path in (folder, folder / "7b-it"):
+    for path in (folder, folder / "7b-it", "."):
         assert load_checkpoint_tokenizer(path).encode(" a") == [6]

@@ -41,6 +41,7 @@ CASES = (
     Case("l4:1", ONE, "int4", 1, 1024),
     Case("l4:1", ONE, "int8", 2, 1024),
     Case("l4:1", ONE, "bfloat16", 1, 1024),
+    Case("l4:1", ONE, "bfloat16", 8, 2048),
     Case("l4:8", FSDP_8, "bfloat16", 16, 2048),
     Case("a100-40:1", ONE, "int8", 8, 2048),
     Case("a100-40:1", ONE, "bfloat16", 4, 2048),

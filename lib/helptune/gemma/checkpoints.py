@@ -70,7 +70,7 @@ def open_checkpoint(folder: Path | str, config: GemmaConfig) -> tuple[Tensors, T
 
 def load_checkpoint_tokenizer(folder: Path | str) -> Tokenizer:
     """`tokenizer.model` in the folder, or beside the Orbax tree that the folder is."""
-    inside, beside = (path / "tokenizer.model" for path in (Path(folder), Path(folder).parent))
+    inside, beside = (path / "tokenizer.model" for path in (Path(folder), Path(folder).resolve().parent))
     return load_tokenizer(inside if inside.is_file() or not beside.is_file() else beside)
 
 

@@ -47,13 +47,13 @@ class Sampling:
     ignore_stops: bool = False
 
     def __post_init__(self) -> None:
-        if self.temperature < 0:
+        if not self.temperature >= 0:
             raise SettingError(f"temperature={self.temperature}: must be 0 (greedy) or more")
         if self.top_k is not None and self.top_k < 1:
             raise SettingError(f"top_k={self.top_k}: must be at least 1")
         if self.top_p is not None and not 0.0 < self.top_p <= 1.0:
             raise SettingError(f"top_p={self.top_p}: must lie in (0, 1]")
-        if self.repetition_penalty < 1.0:
+        if not self.repetition_penalty >= 1.0:
             raise SettingError(f"repetition_penalty={self.repetition_penalty}: must be 1 (off) or more")
         if not 0 <= self.seed < 2**32:
             raise SettingError(f"seed={self.seed}: must be at least 0 and below 2**32")

@@ -76,13 +76,17 @@ class _Fields:
     def error(self, name: str, expected: str) -> WeightsError:
         return WeightsError(f"{self.path}: {name} is {self.get(name)!r}, this program reads {expected}")
 
-    def rope_base(self, kind: str, older_name: str) -> float:
+    def rope_base(self, kind: str, older_name: str, default: float = 10_000.0) -> float:
         """transformers 5 keeps it in `rope_parameters`, one for each kind of layer where these differ."""
         parameters = self.get("rope_parameters") or {}
-        parameters = parameters.get(kind, parameters)
-        if parameters.get("rope_type", "default") != "default":
+        if not isinstance(parameters, dict) or not isinstance(own := parameters.get(kind, parameters), dict):
+            raise self.error("rope_parameters", "an object, or one for each kind of layer")
+        if own.get("rope_type", "default") != "default":
             raise self.error("rope_parameters", "rope_type default")
-        return float(parameters.get("rope_theta") or self.get(older_name) or 10_000.0)
+        base = own.get("rope_theta") or self.get(older_name) or default
+        if isinstance(base, bool) or not isinstance(base, int | float) or not base > 0:
+            raise self.error("rope_parameters" if own.get("rope_theta") else older_name, "a positive number")
+        return float(base)
 
 
 def _sizes(fields: _Fields) -> dict[str, Any]:
@@ -118,7 +122,7 @@ def _gemma3(fields: _Fields) -> GemmaConfig:
         f"gemma3_text ({sizes['layers']} layers, width {sizes['width']})", **sizes, turn_start=105, turn_end=106,
         qk_norm=True, post_norms=True, window=fields.number("sliding_window"), global_every=_global_every(fields),
         rope_base_local=fields.rope_base("sliding_attention", "rope_local_base_freq"),
-        rope_base_global=fields.rope_base("full_attention", "rope_theta"),
+        rope_base_global=fields.rope_base("full_attention", "rope_theta", 1_000_000.0),
     )  # fmt: skip
     kinds = ["full_attention" if is_global else "sliding_attention" for is_global in config.is_global]
     fields.require("layer_types", kinds, None)
@@ -128,6 +132,8 @@ def _gemma3(fields: _Fields) -> GemmaConfig:
 def _global_every(fields: _Fields) -> int:
     """From the list of all layers where there is one: transformers 5 writes a stale pattern beside it."""
     kinds = fields.get("layer_types") or []
+    if not isinstance(kinds, list):
+        raise fields.error("layer_types", "a list with the kind of each layer")
     if "full_attention" in kinds:
         return kinds.index("full_attention") + 1
     patterns = ("sliding_window_pattern", "_sliding_window_pattern")
