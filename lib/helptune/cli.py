@@ -148,7 +148,7 @@ def finetune(
 @app.command()
 def chat(
     adapter: Adapter = None,
-    model: Model = EMBEDDED,
+    model: Model = None,
     checkpoint: Checkpoint = "",
     prompt: Annotated[str | None, typer.Option(help="Ask this once instead of starting a conversation.")] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer.")] = 256,
@@ -168,7 +168,7 @@ def chat(
 
     Example: [bold]helptune chat --adapter runs/first/adapter --prompt "Why is the sky blue?" --greedy[/bold]
     """
-    from helptune.experiment.models import Source, load
+    from helptune.experiment.models import load, source_of
     from helptune.gemma.generate import Sampling
     from helptune.talk import converse, say
 
@@ -180,7 +180,7 @@ def chat(
         seed=seed,
         repetition_penalty=1.0 if greedy else repetition_penalty,
     )
-    loaded = load(Source(model, checkpoint), precision, adapter)
+    loaded = load(source_of(model, checkpoint), precision, adapter)
     if prompt is None:
         converse(loaded, sampling, raw=raw, as_json=as_json)
     else:
@@ -191,7 +191,7 @@ def chat(
 def score(
     file: Annotated[Path, typer.Option(help="A JSON list of texts.")],
     adapter: Adapter = None,
-    model: Model = EMBEDDED,
+    model: Model = None,
     checkpoint: Checkpoint = "",
     precision: Precision = "float32",
     as_json: AsJson = False,
@@ -201,7 +201,7 @@ def score(
     Example: [bold]helptune score --file texts.json --json[/bold]
     """
     from helptune.evaluate.score import score_text
-    from helptune.experiment.models import Source, load
+    from helptune.experiment.models import load, source_of
 
     try:
         texts = json.loads(file.read_text(encoding="utf-8-sig"))
@@ -209,7 +209,7 @@ def score(
         raise DataError(f"{file}: not a readable JSON file ({error})") from error
     if not isinstance(texts, list) or not all(isinstance(text, str) and text for text in texts):
         raise DataError(f"{file}: expected a JSON list of non-empty texts")
-    loaded = load(Source(model, checkpoint), precision, adapter)
+    loaded = load(source_of(model, checkpoint), precision, adapter)
     rows = []
     for text in texts:
         nll = score_text(loaded.base, loaded.tokenizer, text, loaded.adapter)

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from helptune.options import (
-    EMBEDDED,
     Adapter,
     AsJson,
     Checkpoint,
@@ -123,7 +122,7 @@ def capacity(
 
 def precision(
     adapter: Adapter = None,
-    model: Model = EMBEDDED,
+    model: Model = None,
     checkpoint: Checkpoint = "",
     as_json: AsJson = False,
 ) -> None:
@@ -131,10 +130,10 @@ def precision(
 
     Example: [bold]helptune precision --adapter runs/first/adapter[/bold]
     """
-    from helptune.experiment.models import Source
+    from helptune.experiment.models import source_of
     from helptune.experiment.precision import precision_table, show
 
-    rows = precision_table(Source(model, checkpoint), adapter)
+    rows = precision_table(source_of(model, checkpoint), adapter)
     if as_json:
         print(json.dumps([asdict(row) for row in rows]))
     else:

@@ -25,7 +25,7 @@ def precision_option(show_default: bool | str = True) -> Any:
 
 RunDir = Annotated[Path, typer.Option("--run", help="The run's directory.")]
 Adapter = Annotated[Path | None, typer.Option("--adapter", help="Adapter directory; without it, the base model.")]
-Model = Annotated[str, typer.Option(help="gemma-7b-it, ...; config.json: the shape that the checkpoint states.")]
+Model = Annotated[str | None, field("gemma-7b-it, ...", "what the folder's config.json states")]
 Checkpoint = Annotated[str, typer.Option(help="Folder of the weights; without it, the embedded Gemma 3 270M.")]
 Precision = Annotated[str, precision_option()]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

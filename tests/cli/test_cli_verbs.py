@@ -154,6 +154,10 @@ MISTAKES = {
         ["finetune", "--preset", "gemma-7b-it"],
         "'gemma-7b-it' is not embedded: name the fol",
     ),
+    "a model without weights": lambda folder: (
+        ["chat", "--model", "gemma-7b-it", "--prompt", "hi"],
+        "'gemma-7b-it' is not embedded: name the fol",
+    ),
     "no such checkpoint": lambda folder: (
         ["chat", "--prompt", "hi", "--model", "gemma-7b-it", "--checkpoint", folder / "7b"],
         "7b: no such folder",

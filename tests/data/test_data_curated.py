@@ -8,7 +8,7 @@ import pytest
 
 from helptune.data.conversation import CATEGORIES, CURATED, DIFFICULTIES, load_curated
 from helptune.data.packing import tokenize
-from helptune.experiment.finetune import FEW_SHOT_IDS, few_shot_examples
+from helptune.experiment.finetune import FEW_SHOT_IDS, few_shot_candidates
 from helptune.gemma.config import gemma3_270m
 
 TRAIN, HELDOUT = load_curated("train"), load_curated("heldout")
@@ -111,7 +111,7 @@ def test_the_near_duplicate_measure_finds_a_reworded_prompt():
 
 def test_the_few_shot_examples_are_training_conversations_of_different_kinds():
     """Held-out prompts must not be among the solved examples that the base model is shown."""
-    chosen = few_shot_examples(TRAIN)
+    chosen = few_shot_candidates(TRAIN)
     assert [c.id for c in chosen] == list(FEW_SHOT_IDS)
     assert len({c.category for c in chosen}) == len(chosen)
-    assert few_shot_examples(HELDOUT) == HELDOUT[:4]
+    assert few_shot_candidates(HELDOUT) == HELDOUT

@@ -1,5 +1,7 @@
 """Packing: several conversations share a row, and nothing about any of them changes."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from helptune.data.conversation import load_curated
 from helptune.data.packing import Example, collate, pack, plan_batches, tokenize
 from helptune.errors import ContextError
-from helptune.gemma.config import gemma3_270m
+from helptune.gemma.config import gemma3_270m, tiny
 from helptune.gemma.model import forward
 from helptune.gemma.tokenizer import PAD
 
@@ -158,6 +160,12 @@ def test_a_conversation_that_does_not_fit_is_named_not_cut(tokenizer):
     conversation = load_curated("train")[0]
     with pytest.raises(ContextError, match=rf"'{conversation.id}' needs \d+ tokens, seq_len is 32: raise --seq-len"):
         tokenize([conversation], tokenizer, gemma3_270m(), 32)
+
+
+def test_a_conversation_longer_than_the_context_is_named(tokenizer):
+    conversation = load_curated("train")[0]
+    with pytest.raises(ContextError, match=rf"'{conversation.id}' has \d+ tokens, the context of tiny-3 is 32"):
+        tokenize([conversation], tokenizer, replace(tiny(3), context=32), 1_024)
 
 
 def test_the_curated_rows_are_more_than_nine_tenths_full(tokenizer):

@@ -6,8 +6,17 @@ from dataclasses import asdict
 import pytest
 
 from helptune.data.conversation import Conversation, Message
+from helptune.errors import ContextError
 from helptune.evaluate import answers as station
-from helptune.evaluate.answers import Answer, answer_all, read_answers, transcript_prompt
+from helptune.evaluate.answers import (
+    Answer,
+    answer_all,
+    chat_prompt,
+    check_prompts,
+    read_answers,
+    solved_examples,
+    transcript_prompt,
+)
 from helptune.gemma.chat import render
 from helptune.gemma.generate import Sampling, generate
 from helptune.gemma.tokenizer import BOS
@@ -72,6 +81,25 @@ def scripted(monkeypatch, tokenizer, *rows):
 
     monkeypatch.setattr(station, "stream", stream)
     return taken
+
+
+def test_a_prompt_that_leaves_no_room_for_its_answer_is_named(tokenizer, word_base):
+    """Before anything is computed."""
+    room = word_base.config.context - max(len(chat_prompt(c, word_base.config, tokenizer)) for c in QUESTIONS)
+    check_prompts(QUESTIONS, tokenizer, word_base.config, room)
+    with pytest.raises(ContextError, match=r"'long': its prompt of \d+ tokens .* lower --max-new-tokens"):
+        check_prompts(QUESTIONS, tokenizer, word_base.config, room + 1)
+
+
+def test_solved_examples_are_the_first_four_that_fit(tokenizer, word_base):
+    huge = conversation("huge", "word " * word_base.config.context, "x")
+    short = [conversation(f"s{i}", f"{i}?", "yes") for i in range(6)]
+    chosen = solved_examples([short[0], huge, *short[1:]], QUESTIONS, tokenizer, word_base.config, NEW)
+    assert [c.id for c in chosen] == ["s0", "s1", "s2", "s3"]
+    for question in QUESTIONS:
+        assert len(transcript_prompt(question, chosen, tokenizer)) + NEW <= word_base.config.context
+    with pytest.raises(ContextError, match="no training conversation fits the context of"):
+        solved_examples([huge], QUESTIONS, tokenizer, word_base.config, NEW)
 
 
 def test_answers_follow_the_order_of_the_conversations(expected):

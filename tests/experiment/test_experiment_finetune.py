@@ -16,7 +16,7 @@ from helptune.evaluate.answers import read_answers
 from helptune.experiment import finetune as station
 from helptune.experiment import models
 from helptune.experiment.config import RunConfig, read_config
-from helptune.experiment.finetune import few_shot_examples, finetune, read_data, require_memory, with_fingerprints
+from helptune.experiment.finetune import few_shot_candidates, finetune, read_data, require_memory, with_fingerprints
 from helptune.gemma.checkpoints import embedded_sha256
 from helptune.gemma.config import gemma_7b
 from helptune.train import fit as training
@@ -253,6 +253,6 @@ def test_too_few_conversations_are_refused(train, heldout, tmp_path):
         read_data(RunConfig(train_file=files[0], heldout_file=files[1]))
 
 
-def test_other_data_sets_take_their_first_four_as_solved_examples(config):
+def test_other_data_sets_offer_all_their_conversations_as_solved_examples(config):
     train, _ = read_data(config)
-    assert few_shot_examples(train) == train[:4]
+    assert few_shot_candidates(train) == train

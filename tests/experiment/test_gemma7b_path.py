@@ -21,7 +21,7 @@ from gemma_layouts import write_hugging_face
 from helptune import cli
 from helptune.adapt.artifact import load_adapter
 from helptune.experiment.config import read_config
-from helptune.experiment.models import Source, load
+from helptune.experiment.models import Source, load, source_of
 from helptune.gemma.base import init_base
 from helptune.gemma.chat import render
 from helptune.gemma.config import tiny
@@ -171,7 +171,7 @@ def test_the_documented_command_runs_to_its_report(one):
 
 
 def test_its_adapter_answers_on_the_checkpoint_it_was_trained_on(one, world):
-    loaded = load(Source("config.json", str(world / "gemma")), "bfloat16", one / "adapter")
+    loaded = load(source_of(None, str(world / "gemma")), "bfloat16", one / "adapter")
     ids, _ = render([{"role": "user", "content": "What is 3 and 3?"}], loaded.tokenizer, loaded.base.config, reply=True)
     (answer,) = generate(loaded.base, [ids], Sampling(max_new_tokens=3), loaded.adapter)
     assert len(answer.tokens) <= 3

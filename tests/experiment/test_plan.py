@@ -117,7 +117,7 @@ def test_without_a_mesh_all_devices_are_fsdp():
 @pytest.mark.parametrize(
     ("mesh", "train", "message"),
     [
-        ((1, 4, 1), {}, "has 4 devices, topology h100:8 has 8"),
+        ((1, 4, 1), {}, "has 4 devices and h100:8 has 8: .* as in 1,8,1"),
         ((1, 8, 1), {"batch_rows": 12}, "12 rows for data x fsdp = 8 devices: use a batch that is a multiple of 8"),
         ((1, 8, 1), {"batch_rows": 8, "accumulate": 2}, "4 rows for data x fsdp = 8"),
     ],
@@ -171,7 +171,7 @@ def test_without_the_compiler_a_step_is_compiled_for_cpu_devices_and_the_verdict
     found = plan(SEVEN, run_config(), parse_topology("h100:8"))
     assert found["compiled"]["label"] == "compiled for cpu:8"
     assert found["verdict"] == "fits"
-    assert any("helptune[plan-gpu]" in note for note in found["notes"])
+    assert any(".[plan-gpu]" in note for note in found["notes"])
 
 
 def test_the_real_7b_step_compiles_at_full_size_for_eight_devices():

@@ -13,8 +13,9 @@ from helptune.gemma.attention import empty_cache
 from helptune.gemma.generate import Sampling
 from helptune.gemma.layout import lay_apart, prepared
 from helptune.gemma.model import forward, logits
-from helptune.gemma.quantize import dequantize, quantize_base
+from helptune.gemma.quantize import base_bytes, dequantize, quantize_base
 from helptune.gemma.rows import output_rows, rows_matmul
+from helptune.gemma.sharding import make_mesh, shard_base
 
 
 def normal(seed, *shape):
@@ -89,6 +90,18 @@ def test_the_layout_is_made_once_for_one_device_and_not_for_a_large_model(tiny_b
     assert prepared(once) is once
     monkeypatch.setattr(layout, "LARGEST_COPY", 0)
     assert prepared(tiny_base) is tiny_base
+
+
+def test_an_int4_base_is_as_large_as_its_unpacked_copy(tiny_base, monkeypatch):
+    packed = quantize_base(tiny_base, "int4")
+    monkeypatch.setattr(layout, "LARGEST_COPY", 2 * base_bytes(packed.blocks))
+    assert prepared(packed) is packed
+
+
+def test_a_base_made_from_a_prepared_one_is_not_prepared(tiny_base):
+    """Its layout would still hold the old weights."""
+    assert quantize_base(prepared(tiny_base), "int8").apart is None
+    assert shard_base(prepared(tiny_base), make_mesh((1, 1, 1))).apart is None
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from helptune.gemma import row_kernel
 from helptune.gemma.row_kernel import one_row_matmul
+from helptune.gemma.rows import OutputRows, rows_matmul
 
 DTYPES = {"int8": np.int8, "float32": np.float32, "bfloat16": ml_dtypes.bfloat16}
 
@@ -58,6 +59,36 @@ def test_a_nan_and_an_infinity_are_not_hidden(dtype):
     assert np.isnan(one_row_matmul(jnp.asarray(x), jnp.asarray(rows))).all()
     x[0, 63] = np.inf
     assert np.isinf(one_row_matmul(jnp.asarray(x), jnp.asarray(rows))).all()
+
+
+@pytest.mark.parametrize(
+    ("x", "rows"),
+    [
+        (np.ones((1, 16), np.float32), np.ones((3, 8), np.float32)),
+        (np.ones(8, np.float32), np.ones((3, 8), np.float32)),
+        (np.ones((2, 8), np.float32), np.ones((3, 8), np.float32)),
+        (np.ones((1, 8), np.float32), np.ones((3, 8), np.int8)),
+        (np.ones((1, 8), np.int8), np.ones((3, 8), np.float32)),
+        (np.ones((1, 8), np.float32), np.ones((3, 8), np.float16)),
+        (np.ones((1, 8), np.int32), np.ones((3, 8), np.int32)),
+    ],
+    ids=lambda a: f"{a.dtype}{list(a.shape)}",
+)
+def test_what_it_would_read_past_its_end_is_refused(x, rows):
+    with pytest.raises(TypeError, match="cannot be multiplied with rows"):
+        one_row_matmul(jnp.asarray(x), jnp.asarray(rows))
+
+
+def test_other_dtypes_and_empty_batches_go_another_way():
+    ones = OutputRows(jnp.ones((3, 8), jnp.float16))
+    np.testing.assert_array_equal(rows_matmul(jnp.ones((1, 8), jnp.float16), ones), [[8, 8, 8]])
+    assert rows_matmul(jnp.ones((4, 0)), OutputRows(jnp.ones((3, 0)))).shape == (4, 3)
+
+
+def test_it_may_be_mapped_over():
+    x, rows = numbers(5, "float32", 4, 16), numbers(6, "float32", 8, 16)
+    found = jax.vmap(lambda row: rows_matmul(row, OutputRows(jnp.asarray(rows))))(jnp.asarray(x))
+    np.testing.assert_allclose(found, exact(x, rows), atol=1e-4)
 
 
 def test_threads_may_call_it_at_the_same_time():

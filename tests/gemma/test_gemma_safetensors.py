@@ -73,6 +73,14 @@ def test_every_truncation_of_a_shard_is_found(folder, base):
             load_checkpoint(folder, base.config)
 
 
+def test_a_pointer_in_the_place_of_a_shard_is_named(folder, base):
+    """What a clone without Git LFS holds; fetching it again in the same way would give the same."""
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n"
+    (folder / "model-00002-of-00003.safetensors").write_text(pointer)
+    with pytest.raises(WeightsError, match=r"model-00002-of-00003\.safetensors: only a Git LFS pointer"):
+        load_checkpoint(folder, base.config)
+
+
 def test_a_missing_shard_is_named(folder, base):
     (folder / "model-00002-of-00003.safetensors").unlink()
     with pytest.raises(WeightsError, match=r"1 of 3 shards named in .* are missing: model-00002-of-00003\.safetensors"):

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from train_runs import (
@@ -24,7 +25,7 @@ from train_runs import (
 )
 
 from helptune.adapt.artifact import load_adapter
-from helptune.errors import DataError
+from helptune.errors import DataError, RunError
 from helptune.train.fit import TrainConfig, eval_batches, evaluate_loss, fit
 from helptune.train.optimizer import learning_rate
 
@@ -42,6 +43,20 @@ def test_one_seed_gives_the_same_bits_twice_and_another_seed_others(tmp_path, wh
     assert_same_run(tmp_path / "again", whole[0])
     train(tmp_path / "other", seed=1)
     assert not same_bits(last_state(tmp_path / "other").adapters, last_state(whole[0]).adapters)
+
+
+def test_weights_that_are_no_numbers_end_the_run_before_it_trains(tmp_path):
+    damaged = replace(base(), final_norm=base().final_norm.at[0].set(jnp.nan))
+    with pytest.raises(RunError, match="nan before any training: the weights of the base hold NaN"):
+        fit(damaged, TRAIN, DEV, LORA, CONFIG, tmp_path, SHA)
+    assert not (tmp_path / "adapter").exists()
+
+
+def test_a_run_that_diverges_ends_at_its_next_measurement_and_keeps_its_best(tmp_path):
+    wild = replace(CONFIG, optimizer=replace(CONFIG.optimizer, learning_rate=1e30, warmup_steps=1))
+    with pytest.raises(RunError, match=rf"is nan after step {EVAL_EVERY}; .* holds that of step 0, the best so far"):
+        fit(base(), TRAIN, DEV, LORA, wild, tmp_path, SHA)
+    assert load_adapter(tmp_path / "adapter", base().config, SHA)[1].step == 0
 
 
 def test_training_changes_no_bit_of_the_base(tmp_path):

@@ -47,7 +47,8 @@ def load_adapter(folder: Path | str, model: GemmaConfig, base_sha256: str) -> tu
     """
     card, sha256 = _read_card(Path(folder) / CARD)
     for what, found, needed in (
-        ("base model", card.base, model.name),
+        # The shapes of gemma-7b-it are those of gemma-7b; which weights they are, the next line says.
+        ("base model", card.base.removesuffix("-it"), model.name.removesuffix("-it")),
         ("base weights (sha256)", card.base_sha256, base_sha256),
         ("chat template", card.template_hash, TEMPLATE_HASH),
     ):

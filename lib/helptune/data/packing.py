@@ -53,6 +53,11 @@ def tokenize(
     for conversation in conversations:
         ids, supervised = render(conversation.messages, tokenizer, config)
         example = Example(tuple(ids), tuple(supervised))
+        if len(ids) > config.context:
+            raise ContextError(
+                f"conversation {conversation.id!r} has {len(ids)} tokens, the context of {config.name} is "
+                f"{config.context}: shorten or leave it out"
+            )
         if len(example) > seq_len:
             raise ContextError(
                 f"conversation {conversation.id!r} needs {len(example)} tokens, seq_len is {seq_len}: "

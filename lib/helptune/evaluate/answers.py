@@ -12,9 +12,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from helptune.data.conversation import Conversation, Message
+from helptune.errors import ContextError
 from helptune.files import write_text
 from helptune.gemma.base import Base
 from helptune.gemma.chat import render
+from helptune.gemma.config import GemmaConfig
 from helptune.gemma.generate import Sampling, stop_tokens, stream
 from helptune.gemma.layout import prepared
 from helptune.gemma.model import Adapter
@@ -24,6 +26,7 @@ from helptune.train.memory import cache_bytes
 
 # Of a batch at most, so that its memory stays small: rows, tokens of prompts, bytes of cached keys and values.
 _ROWS, _TOKENS, _CACHE = 24, 24 * 1024, 2 * 2**30
+_EXAMPLES = 4
 _SPEAKER = {"user": "User", "assistant": "Assistant", "system": "System"}
 _NEXT_TURN = "\nUser:"
 
@@ -57,7 +60,7 @@ def answer_all(
     found = from_main(lambda: [asdict(answer) for answer in read_answers(path)])
     done = {answer["id"]: Answer(**answer) for answer in found}
     prompts = {
-        c.id: transcript_prompt(c, examples, tokenizer) if examples else chat_prompt(c, base, tokenizer)
+        c.id: transcript_prompt(c, examples, tokenizer) if examples else chat_prompt(c, base.config, tokenizer)
         for c in conversations
         if c.id not in done
     }
@@ -97,8 +100,46 @@ def _write_answers(path: Path, answers: Iterable[Answer]) -> None:
     write_text(path, lines)
 
 
-def chat_prompt(conversation: Conversation, base: Base, tokenizer: Tokenizer) -> list[int]:
-    return render(conversation.prompt, tokenizer, base.config, reply=True)[0]
+def check_prompts(
+    conversations: Sequence[Conversation], tokenizer: Tokenizer, config: GemmaConfig, max_new_tokens: int
+) -> None:
+    """Raises ContextError naming a conversation whose prompt and answer may not fit the context."""
+    for conversation in conversations:
+        length = len(chat_prompt(conversation, config, tokenizer))
+        if length + max_new_tokens > config.context:
+            raise ContextError(
+                f"conversation {conversation.id!r}: its prompt of {length} tokens and {max_new_tokens} new ones exceed "
+                f"the context of {config.context}: shorten it, leave it out, or lower --max-new-tokens"
+            )
+
+
+def solved_examples(
+    candidates: Iterable[Conversation],
+    conversations: Sequence[Conversation],
+    tokenizer: Tokenizer,
+    config: GemmaConfig,
+    max_new_tokens: int,
+) -> list[Conversation]:
+    """The first four of `candidates` that fit the context before the longest prompt; one at least, or ContextError."""
+    longest = max(len(transcript_prompt(c, (), tokenizer)) for c in conversations)
+    room = config.context - max_new_tokens - longest
+    chosen: list[Conversation] = []
+    for candidate in candidates:
+        length = len(tokenizer.encode(_transcript(candidate.messages) + "\n"))
+        if length <= room and len(chosen) < _EXAMPLES:
+            chosen.append(candidate)
+            room -= length
+    if not chosen:
+        raise ContextError(
+            f"no training conversation fits the context of {config.context} as a solved example for the base model, "
+            f"before a prompt of {longest} tokens and {max_new_tokens} new ones: lower --max-new-tokens, or shorten "
+            "the longest held-out prompt"
+        )
+    return chosen
+
+
+def chat_prompt(conversation: Conversation, config: GemmaConfig, tokenizer: Tokenizer) -> list[int]:
+    return render(conversation.prompt, tokenizer, config, reply=True)[0]
 
 
 def transcript_prompt(conversation: Conversation, examples: Sequence[Conversation], tokenizer: Tokenizer) -> list[int]:

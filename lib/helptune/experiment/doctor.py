@@ -122,12 +122,13 @@ def fitting(machine: Topology) -> list[dict[str, Any]]:
 def _compiler(topology: str) -> str:
     """Whether `helptune plan` can compile for a topology here."""
     extra = parse_topology(topology).extra
-    return f"pip install 'helptune[{extra}]' first" if extra else "ready"
+    return f"pip install -e '.[{extra}]' first" if extra else "ready"
 
 
 def _fitting_text(row: dict[str, Any]) -> str:
     where = "one device" if row["devices"] == 1 else f"each of {row['devices']} devices"
-    return f"{row['preset']} {'fits' if row['fits'] else 'does not fit'} ({row['needed_gib']} GiB on {where})"
+    fits = "fits" if row["fits"] else f"does not fit in {USABLE:.0%} of the memory"
+    return f"{row['preset']} {fits} ({row['needed_gib']} GiB on {where})"
 
 
 def _memory() -> Check:

@@ -7,6 +7,7 @@ continues after any interruption.
 import contextlib
 import hashlib
 import json
+import math
 import os
 import resource
 import sys
@@ -25,7 +26,7 @@ from helptune.adapt.lora import Adapters, LoraConfig, attach, init_adapters, par
 from helptune.data.conversation import Conversation, load_curated, read_conversations, write_conversations
 from helptune.data.packing import Example, tokenize
 from helptune.errors import DataError, HelptuneError, RunError, SettingError
-from helptune.evaluate.answers import answer_all
+from helptune.evaluate.answers import answer_all, check_prompts, solved_examples
 from helptune.experiment.advice import Settings, advice
 from helptune.experiment.config import RunConfig
 from helptune.experiment.devices import preallocation, this_machine
@@ -65,7 +66,10 @@ def finetune(config: RunConfig, run: Path) -> dict[str, Any]:
     shape = mesh_shape(model, config, machine)
     require_memory(model, config, shape, machine)
     examples = tokenize(train_set, tokenizer, model, config.train.seq_len)
-    tokenize(heldout, tokenizer, model, config.train.seq_len)  # a record too long is found before training
+    # Whatever is too long is found before anything is loaded.
+    tokenize(heldout, tokenizer, model, config.train.seq_len)
+    check_prompts(heldout, tokenizer, model, config.max_new_tokens)
+    solved = solved_examples(few_shot_candidates(train_set), heldout, tokenizer, model, config.max_new_tokens)
     config = with_fingerprints(config, train_set, heldout, source.sha256())
     mesh = make_mesh(shape) if machine.count > 1 else None
     with all_hosts_needed():
@@ -76,7 +80,7 @@ def finetune(config: RunConfig, run: Path) -> dict[str, Any]:
             if not from_main(lambda: _is_complete(run, base.config, config.base_sha256)):
                 if is_main():
                     write_conversations(run / HELDOUT, heldout)
-                summary = _run_stages(config, run, base, tokenizer, mesh, examples, train_set, heldout)
+                summary = _run_stages(config, run, base, tokenizer, mesh, examples, solved, heldout)
                 if is_main():
                     write_text(run / "eval" / "summary.json", json.dumps(summary, indent=2) + "\n")
             if is_main():
@@ -109,7 +113,7 @@ def _run_stages(
     tokenizer: Tokenizer,
     mesh: Mesh | None,
     examples: Sequence[Example],
-    train_set: Sequence[Conversation],
+    solved: Sequence[Conversation],
     heldout: Sequence[Conversation],
 ) -> dict[str, Any]:
     train = [e for i, e in enumerate(examples) if i % HELD_BACK != HELD_BACK - 1]
@@ -131,7 +135,7 @@ def _run_stages(
     untrained = untrained if mesh is None else replicate(untrained, mesh)
     losses = {"base": stages.run("base_loss", lambda: loss(untrained))}
     answer("base")
-    answer("few_shot", examples=few_shot_examples(train_set))
+    answer("few_shot", examples=solved)
     with stages.timed("train"):
         result = fit(base, train, dev, config.lora, config.train, run, config.base_sha256, mesh)
     losses["tuned"] = stages.run("tuned_loss", lambda: loss(result.adapters))
@@ -188,10 +192,10 @@ def with_fingerprints(
     return replace(config, data_sha256=found["data_sha256"], base_sha256=base_sha256)
 
 
-def few_shot_examples(train: Sequence[Conversation]) -> list[Conversation]:
-    """Four solved examples of different kinds for the base model; the first four of other data sets."""
+def few_shot_candidates(train: Sequence[Conversation]) -> Sequence[Conversation]:
+    """Solved examples for the base model, the best first: four of different kinds, or all of another data set."""
     chosen = [c for c in train if c.id in FEW_SHOT_IDS]
-    return chosen if len(chosen) == len(FEW_SHOT_IDS) else list(train[:4])
+    return chosen if len(chosen) == len(FEW_SHOT_IDS) else train
 
 
 def heldout_loss(
@@ -203,6 +207,11 @@ def heldout_loss(
         members = [c for c in heldout if c.category == category]
         totals[category or "all"] = _nll(base, tokenizer, adapters, config.lora, config.train, members)
     nll, weight = (sum(t[i] for t in totals.values()) for i in (0, 1))
+    if not math.isfinite(nll):
+        raise RunError(
+            f"the held-out loss is {nll}: the weights of the base or of the adapter hold NaN or infinity. Fetch the "
+            "base again, or train anew with a lower --learning-rate"
+        )
     return {"overall": nll / weight, "by_category": {name: n / w for name, (n, w) in totals.items()}}
 
 

@@ -24,6 +24,7 @@ from helptune.gemma.quantize import BITS, check_precision, quantize_base
 from helptune.gemma.sharding import shard_base
 from helptune.gemma.tokenizer import Tokenizer
 
+EMBEDDED = gemma3_270m().name
 FROM_FOLDER = "config.json"
 """In place of a model's name: the shape that the checkpoint's own config.json states."""
 
@@ -32,12 +33,12 @@ FROM_FOLDER = "config.json"
 class Source:
     """A model by name, and the folder of its weights; without a folder it is the embedded Gemma 3 270M."""
 
-    model: str = "gemma-3-270m"
+    model: str = EMBEDDED
     checkpoint: str = ""
 
     def config(self) -> GemmaConfig:
         """Raises SettingError for an unknown name, or one without weights."""
-        if not self.checkpoint and self.model != gemma3_270m().name:
+        if not self.checkpoint and self.model != EMBEDDED:
             raise SettingError(
                 f"model {self.model!r} is not embedded: name the folder of its weights with --checkpoint"
             )
@@ -72,14 +73,20 @@ class Source:
     def base(self, precision: str, mesh: Mesh | None = None) -> Base:
         """The weights, each part read straight to its place on the mesh.
 
-        Raises WeightsError for damaged files, SettingError for an unknown precision.
+        Raises WeightsError for damaged files, SettingError for an unknown precision or a name without weights.
         """
         check_precision(precision)
+        config = self.config()
         if self.checkpoint:
-            return load_checkpoint(self.checkpoint, self.config(), precision, mesh)
+            return load_checkpoint(self.checkpoint, config, precision, mesh)
         base = load_base(_dtype(precision))
         base = quantize_base(base, precision) if precision in BITS else base
         return base if mesh is None else shard_base(base, mesh)
+
+
+def source_of(model: str | None, checkpoint: str) -> Source:
+    """The model named; else, of a folder, the one that its config.json states."""
+    return Source(model or (FROM_FOLDER if checkpoint else EMBEDDED), checkpoint)
 
 
 @dataclass(frozen=True)

@@ -64,11 +64,16 @@ def plan(config: GemmaConfig, run: RunConfig, topology: Topology, *, compiled: b
     }  # fmt: skip
     if topology.tflops:
         found["estimated_step_seconds"] = round(estimated_seconds(flops, topology.count, topology.tflops), 3)
+    if train.seq_len > config.context:
+        found["notes"].append(
+            f"no conversation may be longer than the {config.context:,} tokens {config.name} was made for; longer rows "
+            "hold several"
+        )
     excess = 1.0
     if compiled:
         target = parse_topology(f"cpu:{topology.count}") if topology.extra else topology
         if topology.extra:
-            found["notes"].append(f"to compile for {topology.name} itself: pip install 'helptune[{topology.extra}]'")
+            found["notes"].append(f"to compile for {topology.name} itself: pip install -e '.[{topology.extra}]'")
         found["notes"].append(_NOTES[target.platform])
         found["compiled"] = compile_step(config, run, target, mesh)
         if target.platform != "cpu":
@@ -82,8 +87,8 @@ def mesh_shape(config: GemmaConfig, run: RunConfig, topology: Topology) -> MeshS
     data, fsdp, tensor = mesh = run.mesh or (1, topology.count, 1)
     if math.prod(mesh) != topology.count:
         raise SettingError(
-            f"mesh {data},{fsdp},{tensor} has {math.prod(mesh)} devices, topology {topology.name} has "
-            f"{topology.count}: data x fsdp x tensor must be the number of devices"
+            f"mesh {data},{fsdp},{tensor} has {math.prod(mesh)} devices and {topology.name} has {topology.count}: "
+            f"data x fsdp x tensor must be that number, as in 1,{topology.count},1"
         )
     check_mesh(config, mesh, run.precision)
     rows, part = data * fsdp, run.train.batch_rows // run.train.accumulate

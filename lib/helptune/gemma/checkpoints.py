@@ -46,7 +46,8 @@ def load_checkpoint(
     Each process reads only the parts of each tensor that its own devices hold, as bfloat16 or float32, or quantized to
     int8 or int4 on the way; from an Orbax tree it decodes the stored chunks they lie in, one after the other. Raises
     SettingError for another precision or a mesh that does not divide the model, and WeightsError, before any values
-    are read, for a folder that is incomplete or holds another model; damage inside an Orbax chunk shows when read.
+    are read, for a folder that is incomplete or holds another model. An Orbax chunk that is cut short shows when it is
+    read; changed bytes inside one do not show.
     """
     check_precision(precision)
     if mesh is not None:
@@ -63,7 +64,10 @@ def open_checkpoint(folder: Path | str, config: GemmaConfig) -> tuple[Tensors, T
     tensors, table = _open_folder(Path(folder))
     if (Path(folder) / CONFIG_FILE).is_file() and (wrong := differences(config, config_of(folder))):
         found = config_of(folder).name
-        raise WeightsError(f"{folder}: {CONFIG_FILE} describes {found}, not {config.name}: {'; '.join(wrong)}")
+        raise WeightsError(
+            f"{folder}: {CONFIG_FILE} describes {found}, not {config.name}: {'; '.join(wrong)}. With --model "
+            f"{CONFIG_FILE} it is taken as it is"
+        )
     check(tensors, table, config, folder)
     return tensors, table
 
@@ -95,7 +99,11 @@ def _open_folder(folder: Path) -> tuple[Tensors, Table]:
         return open_safetensors(folder), HUGGING_FACE
     tree = find_orbax(folder)
     if tree is None:
-        raise WeightsError(f"{folder}: holds neither *.safetensors (Hugging Face) nor an Orbax tree (Kaggle)")
+        held = ", ".join(sorted(path.name for path in folder.iterdir())[:6]) or "nothing"
+        raise WeightsError(
+            f"{folder}: holds neither *.safetensors (Hugging Face) nor an Orbax tree (Kaggle), but {held}; give the "
+            "folder with the weights themselves, in one of these formats"
+        )
     return open_orbax(tree), ORBAX
 
 

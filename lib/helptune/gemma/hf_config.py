@@ -24,7 +24,7 @@ def config_of(folder: Path | str) -> GemmaConfig:
     """
     fields = _Fields.read(Path(folder) / CONFIG_FILE)
     families = {"gemma": _gemma1, "gemma3_text": _gemma3}
-    if fields.get("model_type") not in families:
+    if fields.get("model_type") not in list(families):  # a list compares, where a mapping would ask for a hash
         raise fields.error("model_type", "gemma (Gemma 1) or gemma3_text (Gemma 3 270M and 1B)")
     try:
         config = families[fields.values["model_type"]](fields)
@@ -52,10 +52,14 @@ class _Fields:
 
     @classmethod
     def read(cls, path: Path) -> "_Fields":
+        if not path.parent.is_dir():
+            raise WeightsError(f"{path.parent}: no such folder; give the one that holds the weights")
+        if not path.exists():
+            raise WeightsError(f"{path}: missing; fetch it, or name the model with --model (gemma-7b-it, ...)")
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise WeightsError(f"{path}: missing or not JSON ({error}); fetch the checkpoint's folder again") from error
+            raise WeightsError(f"{path}: not JSON ({error}); fetch the checkpoint's folder again") from error
         if not isinstance(values, dict):
             raise WeightsError(f"{path}: not a JSON object; fetch the checkpoint's folder again")
         return cls(path, values)

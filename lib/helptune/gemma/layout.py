@@ -29,9 +29,14 @@ def prepared(base: Base) -> Base:
     Generation does this for each answer. Who writes many answers from one base does it once, and lets it go with them.
     """
     alone = jax.default_backend() == "cpu" and current_mesh() is None
-    if base.apart is not None or not alone or base_bytes(base.blocks) > LARGEST_COPY:
+    if base.apart is not None or not alone or _copy_bytes(base) > LARGEST_COPY:
         return base
     return replace(base, apart=lay_apart(base))
+
+
+def _copy_bytes(base: Base) -> int:
+    """Of the blocks of `lay_apart`, where an int4 base is unpacked."""
+    return base_bytes(jax.eval_shape(lay_apart, base).blocks)
 
 
 def lay_apart(base: Base) -> Base:

@@ -125,7 +125,7 @@ def quantize_base(base: Base, precision: str, group: int = GROUP) -> Base:
     blocks = {
         name: quantize(leaf, BITS[precision], group) if name in SITES else leaf for name, leaf in base.blocks.items()
     }
-    return replace(base, blocks=blocks)
+    return replace(base, blocks=blocks, apart=None)
 
 
 def precision_of(base: Base) -> str:

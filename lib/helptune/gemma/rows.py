@@ -10,6 +10,9 @@ from flax import struct
 
 from helptune.shapes import Array, Float, Int
 
+KERNEL_DTYPES = (jnp.int8, jnp.float32, jnp.bfloat16)
+"""Of the rows that one input is multiplied with by the kernel of `row_kernel`, which has no gradient."""
+
 
 @struct.dataclass
 class OutputRows:
@@ -35,7 +38,7 @@ def rows_matmul(x: Float[Array, "*batch I"], w: OutputRows) -> Float[Array, "*ba
 
 
 def _products(x, rows, dtype):
-    if x.size == x.shape[-1]:
+    if x.size == x.shape[-1] > 0 and rows.dtype in KERNEL_DTYPES:
         # Only here: numba takes a second to start, and training does not need it.
         from helptune.gemma.row_kernel import one_row_matmul
 

@@ -13,6 +13,7 @@ from helptune.errors import WeightsError
 from helptune.gemma.stored import Box, Stored
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+_LFS_POINTER = b"version https://git-lfs"
 _DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 
 
@@ -58,6 +59,9 @@ def _open_file(path: Path) -> dict[str, Stored]:
         file = safetensors.safe_open(path, framework="np")
         return {name: _stored(file, name) for name in file.keys()}  # noqa: SIM118  (no mapping)
     except (OSError, safetensors.SafetensorError) as error:
+        with path.open("rb") as start:
+            if start.read(len(_LFS_POINTER)) == _LFS_POINTER:
+                raise WeightsError(f"{path}: only a Git LFS pointer to the weights; run git lfs pull") from error
         size = path.stat().st_size
         raise WeightsError(
             f"{path}: truncated or damaged, {size:,} bytes are there ({error}); fetch it again"

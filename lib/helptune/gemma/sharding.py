@@ -7,6 +7,7 @@ communication from these placements (GSPMD, Xu et al. 2021, arXiv:2105.04663); `
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -84,6 +85,7 @@ def base_shardings(base: Base, mesh: Mesh | AbstractMesh) -> Base:
 def shard_base(base: Base, mesh: Mesh) -> Base:
     """`base`, held whole by every process, cut over the mesh. Raises SettingError when the mesh does not divide it."""
     _check(base.config, tuple(mesh.shape.values()), getattr(base.blocks["q"], "group", 1))
+    base = replace(base, apart=None)  # a layout for one device
     return jax.tree.map(put, base, base_shardings(base, mesh))
 
 

@@ -53,7 +53,9 @@ def load_tokenizer(path: Path | str) -> Tokenizer:
         data = Path(path).read_bytes()
         processor.LoadFromSerializedProto(data)  # the constructor would take an empty file silently
     except (OSError, RuntimeError) as error:
-        raise WeightsError(f"{path}: not a readable SentencePiece tokenizer.model ({error})") from error
+        raise WeightsError(
+            f"{path}: not a readable SentencePiece tokenizer.model ({error}); fetch the file of this model again"
+        ) from error
     turns = [processor.piece_to_id(piece) for piece in _TURN_TOKENS]
     if open_to_text := [token for token in turns if token != UNK and not processor.is_control(token)]:
         processor.LoadFromSerializedProto(_as_control(data, open_to_text))

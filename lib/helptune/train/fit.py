@@ -133,6 +133,13 @@ def fit(
     def measure(state: TrainState, progress: Progress) -> Progress:
         """Held-back loss of this step: log it, keep the adapter if it is the best so far, write a checkpoint."""
         loss, step = evaluate_loss(base, state.adapters, lora, held_back), int(state.step)
+        if not math.isfinite(loss):
+            raise RunError(
+                f"the held-back loss is {loss} after step {step}; {run / 'adapter'} holds that of step "
+                f"{progress.best_step}, the best so far. Train anew in another folder, with a lower --learning-rate"
+                if step
+                else f"the held-back loss is {loss} before any training: the weights of the base hold NaN or infinity"
+            )
         log(metrics, {"step": step, "eval_loss": loss})
         if loss < progress.best_loss:
             if is_main():

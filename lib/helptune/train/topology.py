@@ -78,7 +78,7 @@ class Topology:
 
     @property
     def extra(self) -> str | None:
-        """What `pip install 'helptune[...]'` needs so that this topology can be compiled for; None: nothing."""
+        """What `pip install -e '.[...]'` needs so that this topology can be compiled for; None: nothing."""
         needs = {"cpu": None, "gpu": ("jax_cuda12_plugin", "plan-gpu"), "tpu": ("libtpu", "plan-tpu")}[self.platform]
         return None if needs is None or importlib.util.find_spec(needs[0]) else needs[1]
 
@@ -114,7 +114,7 @@ def compile_devices(topology: Topology) -> list[Any]:
 
     if topology.extra:
         raise SettingError(
-            f"compiling for {topology.name} needs an optional package: pip install 'helptune[{topology.extra}]'"
+            f"compiling for {topology.name} needs an optional package: pip install -e '.[{topology.extra}]'"
         )
     if topology.platform == "cpu":
         return _cpu_devices(topology.count)
