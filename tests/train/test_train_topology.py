@@ -43,7 +43,7 @@ def test_cpu_devices_share_the_memory_of_the_host():
 @pytest.mark.parametrize(("name", "extra"), [("h100:8", "plan-gpu"), ("v5e:2x4", "plan-tpu")])
 def test_a_missing_compiler_names_the_extra_that_brings_it(name, extra, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(SettingError, match=rf"pip install 'helptune\[{extra}\]'"):
+    with pytest.raises(SettingError, match=rf"pip install -e '\.\[{extra}\]'"):
         compile_devices(parse_topology(name))
 
 
