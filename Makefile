@@ -26,7 +26,7 @@ test: env  ## everything, about eleven minutes on 2 cores
 notebooks: env  ## run every notebook with nbval
 	$(BIN)/python -m pytest --nbval-lax course
 
-check: env  ## format, lint, types and the tests without the real model, about twelve minutes
+check: env  ## format, lint, types and the tests without the real model, about nine minutes
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
