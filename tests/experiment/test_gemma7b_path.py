@@ -21,11 +21,9 @@ from gemma_layouts import write_hugging_face
 from helptune import cli
 from helptune.adapt.artifact import load_adapter
 from helptune.experiment.config import read_config
-from helptune.experiment.models import Source, load, source_of
+from helptune.experiment.models import Source
 from helptune.gemma.base import init_base
-from helptune.gemma.chat import render
 from helptune.gemma.config import tiny
-from helptune.gemma.generate import Sampling, generate
 
 VOCAB = 512
 CONFIG = replace(tiny(1, vocab=VOCAB), width=64, context=8_192)
@@ -170,11 +168,11 @@ def test_the_documented_command_runs_to_its_report(one):
     assert "gemma-3-270m" not in report
 
 
-def test_its_adapter_answers_on_the_checkpoint_it_was_trained_on(one, world):
-    loaded = load(source_of(None, str(world / "gemma")), "bfloat16", one / "adapter")
-    ids, _ = render([{"role": "user", "content": "What is 3 and 3?"}], loaded.tokenizer, loaded.base.config, reply=True)
-    (answer,) = generate(loaded.base, [ids], Sampling(max_new_tokens=3), loaded.adapter)
-    assert len(answer.tokens) <= 3
+def test_its_adapter_answers_on_the_checkpoint_it_was_trained_on(one, world, helptune):
+    """The model is the one that the folder's config.json states."""
+    where = ["--checkpoint", str(world / "gemma"), "--adapter", str(one / "adapter")]
+    asked = ["--prompt", "What is 3 and 3?", "--max-new-tokens", "3", "--greedy"]
+    assert helptune(["helptune", "chat", *where, *asked]) == (0, "")
 
 
 def test_eight_devices_train_the_same_adapter_as_one(one, eight, world):
