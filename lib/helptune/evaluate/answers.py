@@ -125,8 +125,10 @@ def solved_examples(
     room = config.context - max_new_tokens - longest
     chosen: list[Conversation] = []
     for candidate in candidates:
+        if len(chosen) == _EXAMPLES:
+            break
         length = len(tokenizer.encode(_transcript(candidate.messages) + "\n"))
-        if length <= room and len(chosen) < _EXAMPLES:
+        if length <= room:
             chosen.append(candidate)
             room -= length
     if not chosen:

@@ -9,7 +9,7 @@ from typing import Any
 from helptune.adapt.lora import LoraConfig
 from helptune.errors import SettingError
 from helptune.gemma.config import GemmaConfig
-from helptune.gemma.sharding import check_mesh
+from helptune.gemma.sharding import check_mesh, mesh_shapes
 from helptune.train.fit import TrainConfig
 from helptune.train.memory import MeshShape, step_memory
 
@@ -110,9 +110,7 @@ def _neighbours(config: GemmaConfig, asked: Settings, count: int) -> Iterator[Se
 
 def _meshes(config: GemmaConfig, count: int) -> list[MeshShape]:
     """Every way to lay `count` devices out that the unquantized model can be cut into."""
-    sizes = [n for n in range(1, count + 1) if count % n == 0]
-    shapes = [(count // (f * t), f, t) for f, t in product(sizes, sizes) if count % (f * t) == 0]
-    return [shape for shape in shapes if _divides(config, shape, "bfloat16")]
+    return [shape for shape in mesh_shapes(count) if _divides(config, shape, "bfloat16")]
 
 
 def _divides(config: GemmaConfig, shape: MeshShape, precision: str) -> bool:

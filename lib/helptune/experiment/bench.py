@@ -4,19 +4,17 @@ import statistics
 import time
 from typing import Any
 
-import jax
 import numpy as np
 
-from helptune.adapt.lora import LoraConfig, init_adapters
-from helptune.data.packing import Batch
+from helptune.adapt.lora import LoraConfig
 from helptune.errors import SettingError
-from helptune.experiment.finetune import peak_rss_gib
 from helptune.experiment.models import Source
+from helptune.experiment.peak import peak_rss_gib
+from helptune.experiment.steps import random_batch, timed_steps
 from helptune.gemma.generate import Sampling, stream
 from helptune.gemma.layout import prepared
 from helptune.gemma.tokenizer import BOS
-from helptune.train.optimizer import OptimizerConfig, make_optimizer
-from helptune.train.step import init_state, train_step
+from helptune.train.optimizer import OptimizerConfig
 
 
 def bench_train(batch: int, seq_len: int, steps: int, precision: str, rank: int) -> dict[str, Any]:
@@ -24,18 +22,8 @@ def bench_train(batch: int, seq_len: int, steps: int, precision: str, rank: int)
     if min(batch, seq_len, steps) < 1:
         raise SettingError(f"batch={batch}, seq_len={seq_len}, steps={steps}: all must be at least 1")
     base, lora = Source().base(precision), LoraConfig(rank=rank, alpha=2.0 * rank)
-    optimizer = make_optimizer(OptimizerConfig(), total_steps=steps + 1)
-    state = init_state(init_adapters(lora, base.config, jax.random.key(0)), optimizer)
-    tokens = np.random.default_rng(0).integers(0, base.config.vocab, (1, batch, seq_len + 1), dtype=np.int32)
-    positions = np.broadcast_to(np.arange(seq_len, dtype=np.int32), (1, batch, seq_len))
-    weights = (positions >= seq_len // 2).astype(np.float32)
-    data = Batch(tokens[..., :-1], tokens[..., 1:], weights, positions, np.ones_like(positions))
-    seconds = []
-    for _ in range(steps + 1):
-        started = time.perf_counter()
-        state, metrics = train_step(base, state, data, jax.random.key(0), lora=lora, optimizer=optimizer)
-        jax.block_until_ready((state, metrics))
-        seconds.append(time.perf_counter() - started)
+    data = random_batch(base.config.vocab, batch, seq_len, prompt=seq_len // 2)
+    _, seconds = timed_steps(base, lora, OptimizerConfig(), data, steps + 1)
     median = statistics.median(seconds[1:])
     return {
         "model": base.config.name,

@@ -121,8 +121,8 @@ def fitting(machine: Topology) -> list[dict[str, Any]]:
 
 def _compiler(topology: str) -> str:
     """Whether `helptune plan` can compile for a topology here."""
-    extra = parse_topology(topology).extra
-    return f"pip install -e '.[{extra}]' first" if extra else "ready"
+    found = parse_topology(topology)
+    return f"{found.install} first" if found.extra else "ready"
 
 
 def _fitting_text(row: dict[str, Any]) -> str:

@@ -9,8 +9,6 @@ import hashlib
 import json
 import math
 import os
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -32,6 +30,7 @@ from helptune.experiment.config import RunConfig
 from helptune.experiment.devices import preallocation, this_machine
 from helptune.experiment.evidence import HELDOUT, read_evidence
 from helptune.experiment.models import Source
+from helptune.experiment.peak import peak_device_gib, peak_rss_gib
 from helptune.experiment.plan import mesh_shape
 from helptune.experiment.report import write_report
 from helptune.experiment.runs import open_run, read_json, working_alone
@@ -213,17 +212,6 @@ def heldout_loss(
             "base again, or train anew with a lower --learning-rate"
         )
     return {"overall": nll / weight, "by_category": {name: n / w for name, (n, w) in totals.items()}}
-
-
-def peak_rss_gib() -> float:
-    """Largest memory this process has held, in GiB."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
-
-
-def peak_device_gib() -> float:
-    """Largest memory that one of this process's accelerators has held, in GiB; 0 on a CPU, which does not count it."""
-    return max((d.memory_stats() or {}).get("peak_bytes_in_use", 0) for d in jax.local_devices()) / 2**30
 
 
 def _nll(

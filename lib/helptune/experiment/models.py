@@ -20,7 +20,7 @@ from helptune.gemma.checkpoints import (
 )
 from helptune.gemma.config import GemmaConfig, gemma3_270m, named
 from helptune.gemma.hf_config import config_of
-from helptune.gemma.quantize import BITS, check_precision, quantize_base
+from helptune.gemma.quantize import BITS, check_precision, dtype_of, quantize_base
 from helptune.gemma.sharding import shard_base
 from helptune.gemma.tokenizer import Tokenizer
 
@@ -55,7 +55,7 @@ class Source:
         Raises WeightsError when it is not the tokenizer of this model.
         """
         if not self.checkpoint:
-            return load_embedded_tokenizer(_dtype(precision))
+            return load_embedded_tokenizer(dtype_of(precision))
         tokenizer, config = load_checkpoint_tokenizer(self.checkpoint), self.config()
         turns = [tokenizer.piece(token) for token in (config.turn_start, config.turn_end) if token < tokenizer.vocab]
         if tokenizer.vocab > config.vocab or turns != ["<start_of_turn>", "<end_of_turn>"]:
@@ -79,7 +79,7 @@ class Source:
         config = self.config()
         if self.checkpoint:
             return load_checkpoint(self.checkpoint, config, precision, mesh)
-        base = load_base(_dtype(precision))
+        base = load_base(dtype_of(precision))
         base = quantize_base(base, precision) if precision in BITS else base
         return base if mesh is None else shard_base(base, mesh)
 
@@ -105,7 +105,3 @@ def load(source: Source, precision: str, adapter: Path | None = None) -> Loaded:
         weights, card = load_adapter(adapter, base.config, source.sha256())
         lora = attach(weights, card.lora)
     return Loaded(base, source.tokenizer(precision), lora)
-
-
-def _dtype(precision: str) -> str:
-    return "bfloat16" if precision in BITS else precision

@@ -73,7 +73,7 @@ def plan(config: GemmaConfig, run: RunConfig, topology: Topology, *, compiled: b
     if compiled:
         target = parse_topology(f"cpu:{topology.count}") if topology.extra else topology
         if topology.extra:
-            found["notes"].append(f"to compile for {topology.name} itself: pip install -e '.[{topology.extra}]'")
+            found["notes"].append(f"to compile for {topology.name} itself: {topology.install}")
         found["notes"].append(_NOTES[target.platform])
         found["compiled"] = compile_step(config, run, target, mesh)
         if target.platform != "cpu":

@@ -4,30 +4,26 @@ layers are alike two depths tell what the full depth takes.
 """
 
 import multiprocessing
-import resource
 import statistics
-import sys
-import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from helptune.adapt.lora import LoraConfig, init_adapters
-from helptune.data.packing import Batch
+from helptune.adapt.lora import LoraConfig
 from helptune.errors import RunError, SettingError
+from helptune.experiment.peak import peak_rss_gib
+from helptune.experiment.steps import random_batch, timed_steps
 from helptune.gemma.base import Base, block_shapes
 from helptune.gemma.config import GemmaConfig
 from helptune.gemma.quantize import Quantized
 from helptune.gemma.sharding import abstract_base
-from helptune.train.optimizer import OptimizerConfig, make_optimizer
-from helptune.train.step import init_state, train_step
+from helptune.train.optimizer import OptimizerConfig
 
 ROWS, TOKENS, STEPS = 1, 64, 3
 _CODE_RMS = {8: 73.9, 4: 4.61}  # root mean square of evenly spread codes of 8 and 4 bits
@@ -62,25 +58,14 @@ def rehearse(config: GemmaConfig, lora: LoraConfig, precision: str, layers: Sequ
 
 def run_steps(config: GemmaConfig, lora: LoraConfig, precision: str) -> dict[str, Any]:
     """Loss of each step, seconds (median after the first step, which compiles) and peak memory of this process."""
-    base = random_base(config, precision)
-    optimizer = make_optimizer(OptimizerConfig(warmup_steps=0), STEPS)
-    state = init_state(init_adapters(lora, config, jax.random.key(0)), optimizer)
-    ids = np.random.default_rng(0).integers(0, config.vocab, (1, ROWS, TOKENS + 1), dtype=np.int32)
-    positions = np.broadcast_to(np.arange(TOKENS, dtype=np.int32), (1, ROWS, TOKENS))
-    ones = np.ones_like(positions)
-    batch = Batch(ids[..., :-1], ids[..., 1:], ones.astype(np.float32), positions, ones)
-    losses, seconds = [], []
-    for _ in range(STEPS):
-        started = time.perf_counter()
-        state, metrics = train_step(base, state, batch, jax.random.key(0), lora=lora, optimizer=optimizer, remat=True)
-        losses.append(float(metrics.loss))
-        seconds.append(time.perf_counter() - started)
+    base, batch = random_base(config, precision), random_batch(config.vocab, ROWS, TOKENS)
+    losses, seconds = timed_steps(base, lora, OptimizerConfig(warmup_steps=0), batch, STEPS, remat=True)
     return {
         "layers": config.layers,
         "losses": losses,
         "first_step_seconds": round(seconds[0], 2),
         "step_seconds": round(statistics.median(seconds[1:]), 3),
-        "peak_gib": round(_peak_bytes() / 2**30, 3),
+        "peak_gib": round(peak_rss_gib(), 3),
     }
 
 
@@ -113,12 +98,3 @@ def _zeros(leaf: Any) -> jax.Array:
 @jax.jit(static_argnames="dtype")
 def _scaled(codes, scale, *, dtype):
     return (codes.astype(jnp.float32) * scale).astype(dtype)
-
-
-def _peak_bytes() -> int:
-    """Largest memory this process has held. The system's usage record would count the process that started this one."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
-        return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

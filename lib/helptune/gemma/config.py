@@ -92,12 +92,15 @@ def gemma3_1b() -> GemmaConfig:
     return _gemma3("gemma-3-1b", 26, 1_152, 6_912)
 
 
+PUBLISHED = (gemma_2b(), gemma_7b(), gemma3_270m(), gemma3_1b())
+
+
 def named(name: str) -> GemmaConfig:
     """The published model of that name. An instruction-tuned one ("-it") has the shapes of its base.
 
     Raises SettingError naming the known models.
     """
-    published = {config.name: config for config in (gemma_2b(), gemma_7b(), gemma3_270m(), gemma3_1b())}
+    published = {config.name: config for config in PUBLISHED}
     base = name.removesuffix("-it")
     if base not in published:
         raise SettingError(f"model {name!r} is not one of {', '.join(published)}, or one of these with -it")

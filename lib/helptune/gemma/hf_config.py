@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from helptune.errors import WeightsError
-from helptune.gemma.config import RMS_NORM_EPS, GemmaConfig, gemma3_1b, gemma3_270m, gemma_2b, gemma_7b
+from helptune.gemma.config import PUBLISHED, RMS_NORM_EPS, GemmaConfig
 
 CONFIG_FILE = "config.json"
 
@@ -30,7 +30,7 @@ def config_of(folder: Path | str) -> GemmaConfig:
         config = families[fields.values["model_type"]](fields)
     except ValueError as error:  # sizes that fit no model
         raise WeightsError(f"{fields.path}: {error}") from error
-    for published in (gemma_2b(), gemma_7b(), gemma3_270m(), gemma3_1b()):
+    for published in PUBLISHED:
         if differences(published, config) == []:
             return replace(published, context=config.context)
     return config

@@ -16,8 +16,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDev
 
 from helptune.errors import WeightsError
 from helptune.gemma.base import SITES, Base, block_shapes
-from helptune.gemma.config import GemmaConfig, gemma3_1b, gemma3_270m, gemma_2b, gemma_7b
-from helptune.gemma.quantize import BITS, quantize
+from helptune.gemma.config import PUBLISHED, GemmaConfig
+from helptune.gemma.quantize import BITS, dtype_of, quantize
 from helptune.gemma.sharding import base_specs
 from helptune.gemma.stored import Box, Stored, Tensors, read_leaf
 from helptune.gemma.table import LEAF_AXES, Row, Table, groups, names, rows_for, stored_shapes
@@ -58,14 +58,13 @@ def _first(found: list[str]) -> str:
 
 def _looks_like(tensors: Tensors, table: Table, asked: GemmaConfig) -> str:
     """The published model whose tensors these are, or the other generation, as the end of a sentence."""
-    published = (gemma_7b(), gemma_2b(), gemma3_270m(), gemma3_1b())
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
-    for config in published:
+    for config in PUBLISHED:
         needed = stored_shapes(table, config)
         if set(needed) == set(shapes) and all(shapes[name] in needed[name] for name in needed):
             return f"; these are those of {config.name}: name that model instead"
     kinds = {re.sub(r"(?<=[._])\d+(?=[./])", "{i}", name) for name in tensors}
-    for config in published:
+    for config in PUBLISHED:
         if config.post_norms != asked.post_norms and kinds == {row.name for row in rows_for(table, config).values()}:
             return f"; by their names these are those of a Gemma {3 if config.post_norms else 1}"
     return ""
@@ -77,7 +76,7 @@ def load(tensors: Tensors, table: Table, config: GemmaConfig, precision: str, me
     With precision int8 or int4 the seven sites are quantized layer by layer from the values in the file, the rest is
     bfloat16. The mesh is one that `check_mesh` passes. Raises SettingError when a matrix has no whole groups.
     """
-    dtype = jnp.dtype("bfloat16" if precision in BITS else precision)
+    dtype = jnp.dtype(dtype_of(precision))
     rows, blocks = rows_for(table, config), block_shapes(config)
     shapes = {"embedding": (config.vocab, config.width), "final_norm": (config.width,)}
     shapes |= {name: (config.layers, *shape) for name, shape in blocks.items()}

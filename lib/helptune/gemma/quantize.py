@@ -57,6 +57,11 @@ def check_precision(precision: str) -> None:
         raise SettingError(f"precision {precision!r} of the base is not one of {', '.join(PRECISIONS)}")
 
 
+def dtype_of(precision: str) -> str:
+    """What is not quantized has this dtype, the activations too."""
+    return "bfloat16" if precision in BITS else precision
+
+
 def quantize(w: Float[AnyArray, "*layers I O"], bits: int, group: int = GROUP) -> Quantized:
     """The nearest codes of `w`; a numpy array gives numpy arrays. Every element is kept to half a scale.
 

@@ -83,31 +83,29 @@ def _buffer(addresses, index):
     return _array(_array(addresses, index + 1, np.int64)[index], 1, _BUFFER)[0]
 
 
-@numba.njit
-def _integer_sums(x, rows, out):
-    for o in range(len(out)):
-        total = np.int32(0)
-        for i in range(len(x)):
-            total += np.int32(x[i]) * np.int32(rows[o, i])
-        out[o] = total
+@numba.njit(inline="always")
+def _integer(code):
+    return np.int32(code)
 
 
-@numba.njit(fastmath=_REORDERED)
-def _float32_sums(x, rows, out):
-    for o in range(len(out)):
-        total = np.float32(0)
-        for i in range(len(x)):
-            total += x[i] * rows[o, i]
-        out[o] = total
+@numba.njit(inline="always")
+def _float32(value):
+    return np.float32(value)
 
 
-@numba.njit(fastmath=_REORDERED)
-def _bfloat16_sums(x, rows, out):
+@numba.njit(inline="always")
+def _bfloat16(bits):
     """A bfloat16 is the upper half of a float32."""
+    return np.uint32(np.uint32(bits) << 16).view(np.float32)
+
+
+@numba.njit(fastmath=_REORDERED)
+def _sums(x, rows, out, read):
+    """out[o] = sum over i of x[i] * read(rows[o, i])."""
     for o in range(len(out)):
-        total = np.float32(0)
+        total = read(0)
         for i in range(len(x)):
-            total += x[i] * np.uint32(np.uint32(rows[o, i]) << 16).view(np.float32)
+            total += read(rows[o, i]) * x[i]
         out[o] = total
 
 
@@ -124,19 +122,17 @@ def _kernel(address):
     inputs = frame.input_addresses
     x, rows, first = _buffer(inputs, 0), _buffer(inputs, 1), _buffer(inputs, 2)
     out = _buffer(frame.output_addresses, 0)
-    shape, width = _array(rows.dims, 2, np.int64), _array(x.dims, 2, np.int64)[1]
-    whole = (shape[0], width)
-    start, count = _array(first.data, 1, np.int32)[0], _array(out.dims, 2, np.int64)[1]
-    wanted = slice(start, start + count)
+    shape, start = _array(rows.dims, 2, np.int64), _array(first.data, 1, np.int32)[0]
+    whole, wanted = (shape[0], shape[1]), slice(start, start + _array(out.dims, 2, np.int64)[1])
     if rows.dtype == _INT8:
         weights = _array(rows.data, whole, np.int8)[wanted]
-        _integer_sums(_array(x.data, width, np.int8), weights, _array(out.data, count, np.int32))
+        _sums(_array(x.data, shape[1], np.int8), weights, _array(out.data, len(weights), np.int32), _integer)
     elif rows.dtype == _BFLOAT16:
         weights = _array(rows.data, whole, np.uint16)[wanted]
-        _bfloat16_sums(_array(x.data, width, np.float32), weights, _array(out.data, count, np.float32))
+        _sums(_array(x.data, shape[1], np.float32), weights, _array(out.data, len(weights), np.float32), _bfloat16)
     else:
         weights = _array(rows.data, whole, np.float32)[wanted]
-        _float32_sums(_array(x.data, width, np.float32), weights, _array(out.data, count, np.float32))
+        _sums(_array(x.data, shape[1], np.float32), weights, _array(out.data, len(weights), np.float32), _float32)
     return 0
 
 

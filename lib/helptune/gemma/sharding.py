@@ -17,7 +17,7 @@ from jax.sharding import PartitionSpec as P
 from helptune.errors import SettingError
 from helptune.gemma.base import Base, block_shapes
 from helptune.gemma.config import GemmaConfig
-from helptune.gemma.quantize import BITS, GROUP, check_precision, quantize_base
+from helptune.gemma.quantize import BITS, GROUP, check_precision, dtype_of, quantize_base
 from helptune.shapes import AnyArray, Array
 
 MESH_AXES = ("data", "fsdp", "tensor")
@@ -107,7 +107,7 @@ def place_rows(batch: Any, mesh: Mesh) -> Any:
 def abstract_base(config: GemmaConfig, precision: str, mesh: Mesh | AbstractMesh | None = None) -> Base:
     """Shapes, dtypes and, with a mesh, shardings of a base of that precision: to compile for it and to load it."""
     check_precision(precision)
-    dtype = "float32" if precision == "float32" else "bfloat16"
+    dtype = dtype_of(precision)
 
     def struct(*shape: int) -> Any:
         return jax.ShapeDtypeStruct(shape, dtype)
@@ -147,7 +147,7 @@ def _size(mesh: Any, axes: str | tuple[str, ...] | None) -> int:
 def _check(config: GemmaConfig, shape: Sequence[int], group: int) -> None:
     if problems := _indivisible(config, shape, group):
         count = math.prod(shape)
-        fitting = [_text(s) for s in _shapes(count) if not _indivisible(config, s, group)]
+        fitting = [_text(s) for s in mesh_shapes(count) if not _indivisible(config, s, group)]
         raise SettingError(
             f"mesh {_text(shape)} does not divide {config.name}: {'; '.join(problems)}. "
             f"With {count} devices these do: {' or '.join(fitting)}"
@@ -167,7 +167,7 @@ def _indivisible(config: GemmaConfig, shape: Sequence[int], group: int) -> list[
     return [f"{what} cannot be cut in {axis}" for what, size, axis, unit in parts if size % unit]
 
 
-def _shapes(count: int) -> list[tuple[int, int, int]]:
+def mesh_shapes(count: int) -> list[tuple[int, int, int]]:
     """All meshes of `count` devices, fsdp as large as possible first."""
     divisors = [n for n in range(count, 0, -1) if count % n == 0]
     return [(count // (f * t), f, t) for f in divisors for t in reversed(divisors) if count % (f * t) == 0]

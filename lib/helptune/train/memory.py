@@ -16,6 +16,7 @@ from helptune.adapt.lora import LoraConfig
 from helptune.gemma.attention import QUERIES_AT_ONCE
 from helptune.gemma.base import site_shapes
 from helptune.gemma.config import GemmaConfig
+from helptune.gemma.quantize import dtype_of
 from helptune.gemma.sharding import MESH_AXES, abstract_base, check_mesh
 from helptune.train.fit import TrainConfig
 from helptune.train.flops import adapter_parameters
@@ -65,7 +66,7 @@ def step_memory(
     """
     check_mesh(config, mesh, precision)
     data, fsdp, tensor = mesh
-    size = 4 if precision == "float32" else 2  # bytes of an activation
+    size = _activation_bytes(precision)
     rows = math.ceil(train.batch_rows / train.accumulate / (data * fsdp))
     tokens = rows * train.seq_len
     trained = adapter_parameters(config, lora)
@@ -91,7 +92,11 @@ def step_memory(
 
 def cache_bytes(config: GemmaConfig, rows: int, slots: int, precision: str = "bfloat16") -> int:
     """Keys and values of all layers while answers are written, for `rows` of at most `slots` tokens on one device."""
-    return 2 * config.layers * rows * slots * config.kv_width * (4 if precision == "float32" else 2)
+    return 2 * config.layers * rows * slots * config.kv_width * _activation_bytes(precision)
+
+
+def _activation_bytes(precision: str) -> int:
+    return jnp.dtype(dtype_of(precision)).itemsize
 
 
 def base_bytes(config: GemmaConfig, mesh: MeshShape, precision: str) -> int:

@@ -82,6 +82,11 @@ class Topology:
         needs = {"cpu": None, "gpu": ("jax_cuda12_plugin", "plan-gpu"), "tpu": ("libtpu", "plan-tpu")}[self.platform]
         return None if needs is None or importlib.util.find_spec(needs[0]) else needs[1]
 
+    @property
+    def install(self) -> str:
+        """The command that brings the `extra`."""
+        return f"pip install -e '.[{self.extra}]'"
+
 
 def parse_topology(name: str) -> Topology:
     """`cpu:8`, `h100`, `h100:8`, `v5e:2x4`. Raises SettingError that lists the known kinds."""
@@ -113,9 +118,7 @@ def compile_devices(topology: Topology) -> list[Any]:
     from jax.experimental import topologies
 
     if topology.extra:
-        raise SettingError(
-            f"compiling for {topology.name} needs an optional package: pip install -e '.[{topology.extra}]'"
-        )
+        raise SettingError(f"compiling for {topology.name} needs an optional package: {topology.install}")
     if topology.platform == "cpu":
         return _cpu_devices(topology.count)
     kind = topology.name.split(":")[0]
