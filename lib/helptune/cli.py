@@ -88,6 +88,10 @@ def finetune(
     max_steps: Annotated[int | None, field("Optimizer steps, at most; 0: epochs decide.", "0")] = None,
     learning_rate: Annotated[float | None, field("Peak learning rate.", "0.0003")] = None,
     warmup_steps: Annotated[int | None, field("Steps until that peak.", "10")] = None,
+    adapter: Annotated[
+        str | None, field("What is trained: lora, or a bottleneck, houlsby or pfeiffer.", "lora")
+    ] = None,
+    bottleneck_width: Annotated[int | None, field("Features of a bottleneck.", "64")] = None,
     rank: Annotated[int | None, field("LoRA rank.", "16")] = None,
     alpha: Annotated[float | None, field("LoRA alpha; the update is scaled by alpha / rank.", "32.0")] = None,
     dropout: Annotated[float | None, field("Dropout on the adapter's input.", "0.0")] = None,
@@ -122,7 +126,8 @@ def finetune(
         model=model, checkpoint=absolute(checkpoint), train_file=absolute(data), heldout_file=absolute(heldout),
         precision=precision, mesh=mesh_sizes(mesh), deterministic=deterministic,
         epochs=epochs, max_steps=max_steps, learning_rate=learning_rate, warmup_steps=warmup_steps,
-        rank=rank, alpha=alpha, dropout=dropout, sites=tuple(sites.split(",")) if sites is not None else None,
+        adapter=adapter, bottleneck_width=bottleneck_width, rank=rank, alpha=alpha, dropout=dropout,
+        sites=tuple(sites.split(",")) if sites is not None else None,
         rank_stabilized=rank_stabilized, batch_rows=batch_rows, accumulate=accumulate, remat=remat, seq_len=seq_len,
         eval_every=eval_every, patience=patience, max_new_tokens=max_new_tokens, seed=seed,
     )  # fmt: skip

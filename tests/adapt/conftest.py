@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from helptune.adapt.lora import init_adapters
+from helptune.adapt.adapters import init_adapters
 from helptune.gemma.model import forward
 
 _forward = jax.jit(forward)

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from helptune.adapt.lora import LoraConfig, attach
+from helptune.adapt.adapters import attach
+from helptune.adapt.lora import LoraConfig
 from helptune.gemma.base import SITES, init_base
 from helptune.gemma.config import tiny
 
@@ -19,7 +20,7 @@ def dropped(x, rate, key, site="q", layer=0):
     config = LoraConfig(rank=WIDTH, alpha=WIDTH, dropout=rate)
     identity = jnp.tile(jnp.eye(WIDTH), (LAYERS, 1, 1))
     lora = attach({site: {"a": identity, "b": identity} for site in SITES}, config, key)
-    return lora.delta(jax.tree.map(lambda leaf: leaf[layer], lora.layers), site, x)
+    return lora.delta(jax.tree.map(lambda leaf: leaf[layer], lora.layers), site, x, x)
 
 
 @pytest.fixture(scope="module")

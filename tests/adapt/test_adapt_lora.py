@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from helptune.adapt.lora import LoraConfig, attach, init_adapters, low_rank, parameter_count
+from helptune.adapt.adapters import attach, init_adapters, parameter_count
+from helptune.adapt.lora import LoraConfig, low_rank
 from helptune.gemma.base import SITES, site_shapes
 from helptune.gemma.config import gemma3_270m, gemma_7b, tiny
 from helptune.gemma.model import logits
@@ -49,7 +50,7 @@ def test_doubling_alpha_doubles_what_is_added(trained):
 
     def delta(config):
         lora = attach(adapters, config)
-        return lora.delta(jax.tree.map(lambda leaf: leaf[0], lora.layers), "q", x)
+        return lora.delta(jax.tree.map(lambda leaf: leaf[0], lora.layers), "q", x, x)
 
     np.testing.assert_allclose(delta(replace(config, alpha=6.0)), 2 * delta(config), rtol=1e-6)
 
@@ -61,7 +62,8 @@ def test_only_the_listed_sites_get_an_adapter(trained):
     lora = attach(adapters, config)
     layer = jax.tree.map(lambda leaf: leaf[0], lora.layers)
     for site in set(SITES) - {"v", "down"}:
-        assert lora.delta(layer, site, jnp.ones((1, 1, site_shapes(tiny(3))[site][0]))) is None
+        x, y = (jnp.ones((1, 1, width)) for width in site_shapes(tiny(3))[site])
+        assert lora.delta(layer, site, x, y) is None
 
 
 @pytest.mark.parametrize("site", SITES)

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from helptune.adapt.lora import LoraConfig, attach, init_adapters
+from helptune.adapt.adapters import attach, init_adapters
+from helptune.adapt.lora import LoraConfig
 from helptune.errors import ContextError
 from helptune.evaluate.score import score_text
 from helptune.gemma.model import forward, logits

@@ -13,7 +13,7 @@ from helptune.errors import RunError
 from helptune.experiment.config import RunConfig, differences, read_config, to_json
 from helptune.gemma.base import SITES
 from helptune.gemma.quantize import PRECISIONS
-from helptune.train.fit import TrainConfig
+from helptune.train.config import TrainConfig
 from helptune.train.optimizer import OptimizerConfig
 
 CONFIGS = st.builds(
@@ -44,7 +44,7 @@ CONFIGS = st.builds(
 
 # What is wrong -> the JSON, and what the message must name.
 WRONG = {
-    "unknown field": ({"precisoin": "int8"}, "precisoin is not one of base_sha256, checkpoint, data_sha256"),
+    "unknown field": ({"precisoin": "int8"}, "precisoin is not one of adapter, base_sha256"),
     "unknown field, nested": ({"lora": {"rang": 3}}, "lora.rang is not one of alpha, dropout, rank"),
     "unknown field, nested twice": ({"train": {"optimizer": {"lr": 1.0}}}, "train.optimizer.lr is not one of"),
     "bad precision": ({"precision": "float16"}, "precision 'float16' of the base is not one of bfloat16, float32"),
@@ -139,5 +139,6 @@ def test_every_field_counts_as_a_difference():
     steps = {"epochs": 9, "max_steps": 3, "eval_every": 5, "patience": 7}
     train = TrainConfig(seq_len=64, batch_rows=6, accumulate=2, seed=1, remat=True, optimizer=optimizer, **steps)
     base = RunConfig("a", "b", "int8", (1, 2, 1), True, "c", "d", "e", "f", 7, 1.5)
-    new = replace(base, lora=LoraConfig(3, 5.0, 0.5, ("q",), True), train=train)
+    lora = LoraConfig(3, 5.0, 0.5, ("q",), True)
+    new = replace(base, adapter="pfeiffer", bottleneck_width=8, lora=lora, train=train)
     assert len(differences(old, new)) == leaves(asdict(old))

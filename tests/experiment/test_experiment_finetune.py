@@ -20,7 +20,7 @@ from helptune.experiment.finetune import few_shot_candidates, finetune, read_dat
 from helptune.gemma.checkpoints import embedded_sha256
 from helptune.gemma.config import gemma_7b
 from helptune.train import fit as training
-from helptune.train.fit import TrainConfig
+from helptune.train.config import TrainConfig
 from helptune.train.topology import Topology
 
 HELDOUT = ["facts-1", "facts-2", "write-1"]
@@ -112,7 +112,7 @@ def test_the_summary_holds_what_the_report_needs(whole, config, word_base):
     assert summary["adapter_bytes"] == (run / "adapter" / "adapter.safetensors").stat().st_size
     assert (summary["training"]["best_step"], summary["training"]["best_loss"]) == (card.step, card.eval_loss)
     assert set(summary["seconds"]) == {*STAGES, "train"}
-    assert card.lora == config.lora
+    assert card.method == config.lora
 
 
 def test_the_kept_adapter_is_the_one_with_the_least_held_back_loss(whole):

@@ -16,8 +16,8 @@ from helptune.errors import RunError
 from helptune.experiment.config import RunConfig, read_config
 from helptune.experiment.environment import PACKAGES, environment
 from helptune.experiment.finetune import _Stages
-from helptune.experiment.peak import peak_rss_gib
 from helptune.experiment.runs import open_run, read_json, working_alone
+from helptune.train.peak import peak_rss_gib
 
 CONFIG = RunConfig(max_new_tokens=5)
 

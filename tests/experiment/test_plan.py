@@ -23,7 +23,7 @@ from helptune.experiment.rehearse import random_base, rehearse
 from helptune.gemma.base import block_shapes
 from helptune.gemma.config import gemma_7b, tiny
 from helptune.gemma.quantize import dequantize, precision_of
-from helptune.train.fit import TrainConfig
+from helptune.train.config import TrainConfig
 from helptune.train.memory import step_memory
 from helptune.train.topology import Topology, parse_topology
 

@@ -10,8 +10,9 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from helptune.adapt.adapters import init_adapters
 from helptune.adapt.artifact import AdapterCard, save_adapter
-from helptune.adapt.lora import LoraConfig, init_adapters
+from helptune.adapt.lora import LoraConfig
 from helptune.cli import app
 from helptune.data.conversation import load_curated
 from helptune.errors import AdapterError, SettingError

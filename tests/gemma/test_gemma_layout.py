@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helptune.adapt.lora import LoraConfig, attach, init_adapters
+from helptune.adapt.adapters import attach, init_adapters
+from helptune.adapt.lora import LoraConfig
 from helptune.gemma import generate, layout
 from helptune.gemma.attention import empty_cache
 from helptune.gemma.generate import Sampling

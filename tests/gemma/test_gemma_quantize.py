@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from helptune.adapt.lora import LoraConfig, attach, init_adapters
+from helptune.adapt.adapters import attach, init_adapters
+from helptune.adapt.lora import LoraConfig
 from helptune.data.packing import Batch
 from helptune.errors import SettingError
 from helptune.gemma import model

@@ -20,7 +20,8 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from train_runs import SHA, examples
 
-from helptune.adapt.lora import LoraConfig, init_adapters
+from helptune.adapt.adapters import init_adapters
+from helptune.adapt.lora import LoraConfig
 from helptune.data.packing import Batch
 from helptune.errors import HelptuneError, Interrupted
 from helptune.gemma.base import Base, init_base
@@ -29,8 +30,9 @@ from helptune.gemma.quantize import quantize_base
 from helptune.gemma.sharding import ROWS, VOCABULARY, make_mesh, place_rows, replicate, shard_base
 from helptune.train import fit as loop
 from helptune.train import loss
+from helptune.train.config import TrainConfig
 from helptune.train.distributed import initialize
-from helptune.train.fit import FitResult, TrainConfig, fit
+from helptune.train.fit import FitResult, fit
 from helptune.train.optimizer import OptimizerConfig
 from helptune.train.step import gradients
 

@@ -10,7 +10,7 @@ from helptune.adapt.lora import LoraConfig
 from helptune.experiment.config import RunConfig
 from helptune.experiment.plan import compile_step
 from helptune.gemma.config import tiny
-from helptune.train.fit import TrainConfig
+from helptune.train.config import TrainConfig
 from helptune.train.topology import parse_topology
 
 CONFIG = replace(

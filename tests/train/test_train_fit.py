@@ -26,7 +26,8 @@ from train_runs import (
 
 from helptune.adapt.artifact import load_adapter
 from helptune.errors import DataError, RunError
-from helptune.train.fit import TrainConfig, eval_batches, evaluate_loss, fit
+from helptune.train.config import TrainConfig
+from helptune.train.fit import eval_batches, evaluate_loss, fit
 from helptune.train.optimizer import learning_rate
 
 
@@ -93,7 +94,7 @@ def test_the_best_adapter_is_kept_not_the_last(whole):
     assert evaluate_loss(base(), result.adapters, LORA, eval_batches(DEV, CONFIG)) == result.best_loss
     stored, card = load_adapter(run / "adapter", base().config, SHA)
     assert same_bits(stored, result.adapters)
-    assert (card.step, card.eval_loss, card.lora) == (result.best_step, result.best_loss, LORA)
+    assert (card.step, card.eval_loss, card.method) == (result.best_step, result.best_loss, LORA)
 
 
 @pytest.mark.parametrize("patience", [1, 2])

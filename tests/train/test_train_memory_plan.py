@@ -9,14 +9,15 @@ import jax
 import plan_process
 import pytest
 
-from helptune.adapt.lora import LoraConfig, init_adapters, parameter_count
+from helptune.adapt.adapters import init_adapters, parameter_count
+from helptune.adapt.lora import LoraConfig
 from helptune.errors import SettingError
 from helptune.experiment.config import RunConfig
 from helptune.experiment.plan import compile_step
 from helptune.gemma.attention import empty_cache
 from helptune.gemma.base import init_base
 from helptune.gemma.config import gemma_7b, tiny
-from helptune.train.fit import TrainConfig
+from helptune.train.config import TrainConfig
 from helptune.train.flops import adapter_parameters, step_flops
 from helptune.train.memory import base_bytes, cache_bytes, step_memory
 from helptune.train.topology import parse_topology

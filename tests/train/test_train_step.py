@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from train_runs import COMPILE_FAST, examples, same_bits
 
-from helptune.adapt.lora import LoraConfig, init_adapters
+from helptune.adapt.adapters import init_adapters
+from helptune.adapt.lora import LoraConfig
 from helptune.data.packing import Example, collate
 from helptune.gemma.base import init_base
 from helptune.gemma.config import tiny
@@ -18,9 +19,9 @@ from helptune.train.step import eval_step, gradients, init_state, nll_sum, train
 LORA = LoraConfig(rank=4, sites=("q", "v", "gate"))
 KEY = jax.random.key(0)
 nll_and_gradient = jax.jit(
-    jax.value_and_grad(nll_sum, argnums=1), static_argnames="lora", compiler_options=COMPILE_FAST
+    jax.value_and_grad(nll_sum, argnums=1), static_argnames="method", compiler_options=COMPILE_FAST
 )
-batch_gradients = jax.jit(gradients, static_argnames="lora", compiler_options=COMPILE_FAST)
+batch_gradients = jax.jit(gradients, static_argnames="method", compiler_options=COMPILE_FAST)
 
 
 @pytest.fixture(scope="module")
@@ -123,13 +124,13 @@ def test_a_bfloat16_base_gives_float32_gradients_near_the_exact_ones(base, adapt
 def test_a_step_reports_the_loss_before_it_and_changes_only_the_state(base, adapters, uneven):
     optimizer = make_optimizer(OptimizerConfig(learning_rate=1e-2, warmup_steps=0), 10)
     state, before = init_state(jax.tree.map(jnp.copy, adapters), optimizer), jax.tree.map(jnp.copy, base)
-    nll, weight = eval_step(base, adapters, uneven, lora=LORA)
-    state, metrics = train_step(base, state, split(uneven, 2), KEY, lora=LORA, optimizer=optimizer)
+    nll, weight = eval_step(base, adapters, uneven, method=LORA)
+    state, metrics = train_step(base, state, split(uneven, 2), KEY, method=LORA, optimizer=optimizer)
     assert float(metrics.loss) == pytest.approx(float(nll / weight), rel=1e-5)
     assert metrics.supervised == weight == 47
     assert state.step == 1
     assert same_bits(base, before)
-    assert eval_step(base, state.adapters, uneven, lora=LORA)[0] < nll
+    assert eval_step(base, state.adapters, uneven, method=LORA)[0] < nll
 
 
 def test_dropout_is_drawn_anew_for_each_micro_batch(base, adapters, uneven):
@@ -147,7 +148,7 @@ def test_dropout_is_a_function_of_seed_and_step(base, adapters, uneven):
     def loss(seed, step):
         state = init_state(jax.tree.map(jnp.copy, adapters), optimizer).replace(step=jnp.int32(step))
         key = jax.random.key(seed)
-        return float(train_step(base, state, split(uneven, 2), key, lora=lora, optimizer=optimizer)[1].loss)
+        return float(train_step(base, state, split(uneven, 2), key, method=lora, optimizer=optimizer)[1].loss)
 
     assert loss(0, 0) == loss(0, 0)
     assert len({loss(0, 0), loss(0, 1), loss(1, 0)}) == 3

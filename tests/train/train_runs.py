@@ -14,13 +14,15 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from helptune.adapt.adapters import init_adapters
 from helptune.adapt.artifact import WEIGHTS
-from helptune.adapt.lora import LoraConfig, init_adapters
+from helptune.adapt.lora import LoraConfig
 from helptune.data.packing import Example
 from helptune.gemma.base import init_base
 from helptune.gemma.config import tiny
 from helptune.train.checkpoint import Checkpoints
-from helptune.train.fit import FitResult, TrainConfig, fit
+from helptune.train.config import TrainConfig
+from helptune.train.fit import FitResult, fit
 from helptune.train.optimizer import OptimizerConfig, make_optimizer
 from helptune.train.step import TrainState, init_state
 

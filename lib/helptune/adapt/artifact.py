@@ -9,23 +9,26 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from helptune.adapt.lora import Adapters, LoraConfig
+from helptune.adapt.adapters import AdapterConfig, Adapters, leaf_shapes
+from helptune.adapt.bottleneck import BottleneckConfig
+from helptune.adapt.lora import LoraConfig
 from helptune.errors import AdapterError
 from helptune.files import file_sha256, write_text, write_whole
-from helptune.gemma.base import site_shapes
 from helptune.gemma.chat import TEMPLATE_HASH
 from helptune.gemma.config import GemmaConfig
 
 WEIGHTS, CARD = "adapter.safetensors", "adapter.json"
+_KINDS: dict[type, str] = {LoraConfig: "lora", BottleneckConfig: "bottleneck"}
+"""The field of the card that holds the settings of each kind."""
 
 
 @dataclass(frozen=True)
 class AdapterCard:
-    """What an adapter was trained on: `base` names the model, `base_sha256` its exact weights."""
+    """What an adapter is and what it was trained on: `base` names the model, `base_sha256` its exact weights."""
 
     base: str
     base_sha256: str
-    lora: LoraConfig
+    method: AdapterConfig
     template_hash: str = TEMPLATE_HASH
     step: int = 0
     eval_loss: float | None = None
@@ -35,7 +38,9 @@ def save_adapter(folder: Path, adapters: Adapters, card: AdapterCard) -> None:
     """Write both files, each put in place only when complete."""
     flat = {f"{site}.{name}": np.asarray(leaf) for site, pair in adapters.items() for name, leaf in pair.items()}
     write_whole(folder / WEIGHTS, lambda part: safetensors.numpy.save_file(flat, part))
-    fields = {**asdict(card), "adapter_sha256": file_sha256(folder / WEIGHTS)}
+    method = {_KINDS[type(card.method)]: asdict(card.method)}
+    fields = {**vars(card), **method, "adapter_sha256": file_sha256(folder / WEIGHTS)}
+    del fields["method"]
     write_text(folder / CARD, json.dumps(fields, indent=2) + "\n")
 
 
@@ -54,7 +59,7 @@ def load_adapter(folder: Path | str, model: GemmaConfig, base_sha256: str) -> tu
     ):
         if found != needed:
             raise AdapterError(f"{folder}: this adapter was trained for {what} {found!r}, here it is {needed!r}")
-    path, shapes = Path(folder) / WEIGHTS, site_shapes(model)
+    path = Path(folder) / WEIGHTS
     try:
         found = file_sha256(path)
         if sha256 and found != sha256:
@@ -62,35 +67,41 @@ def load_adapter(folder: Path | str, model: GemmaConfig, base_sha256: str) -> tu
         flat = safetensors.numpy.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise AdapterError(f"{path}: missing or damaged ({error})") from error
-    rank = card.lora.rank
     adapters: Adapters = {}
-    expected = {
-        f"{site}.{name}": shape
-        for site in card.lora.sites
-        for name, shape in (
-            ("a", (model.layers, shapes[site][0], rank)),
-            ("b", (model.layers, rank, shapes[site][1])),
-        )
-    }
+    shapes = leaf_shapes(card.method, model)
+    expected = {f"{site}.{name}": shape for site, leaves in shapes.items() for name, shape in leaves.items()}
     if set(flat) != set(expected):
         odd = sorted(set(flat) ^ set(expected))
         raise AdapterError(f"{path}: tensors {', '.join(odd[:4])} are missing or not listed in {CARD}")
     for name, shape in expected.items():
         if flat[name].shape != shape:
             raise AdapterError(
-                f"{path}: {name} has shape {flat[name].shape}, rank {rank} on {model.name} needs {shape}"
+                f"{path}: {name} has shape {flat[name].shape}, {_size(card)} on {model.name} needs {shape}"
             )
         site, part = name.split(".")
         adapters.setdefault(site, {})[part] = jnp.asarray(flat[name], jnp.float32)
     return adapters, card
 
 
+def _size(card: AdapterCard) -> str:
+    method = card.method
+    return f"rank {method.rank}" if isinstance(method, LoraConfig) else f"width {method.width}"
+
+
+def read_card(folder: Path | str) -> AdapterCard:
+    """What the adapter in `folder` says about itself. Raises AdapterError for a missing or damaged card."""
+    return _read_card(Path(folder) / CARD)[0]
+
+
 def _read_card(path: Path) -> tuple[AdapterCard, str]:
     """The card, and the sha256 of the matrices it was written with; empty for one written by other software."""
     try:
         fields = json.loads(path.read_text())
-        lora, sha256 = fields.pop("lora"), fields.pop("adapter_sha256", "")
-        return AdapterCard(lora=LoraConfig(**{**lora, "sites": tuple(lora["sites"])}), **fields), sha256
+        sha256 = fields.pop("adapter_sha256", "")
+        ((kind, name),) = [(kind, name) for kind, name in _KINDS.items() if name in fields]
+        values = fields.pop(name)
+        values = {**values, "sites": tuple(values["sites"])} if "sites" in values else values
+        return AdapterCard(method=kind(**values), **fields), sha256
     except FileNotFoundError as error:
         raise AdapterError(f"{path.parent}: not an adapter folder, {path.name} is missing") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -15,10 +15,7 @@ from flax import struct
 from helptune.errors import SettingError
 from helptune.gemma.base import SITES, site_shapes
 from helptune.gemma.config import GemmaConfig
-from helptune.shapes import Array, Float, PRNGKeyArray
-
-Adapters = dict[str, dict[str, Array]]
-"""{site: {"a": [L, in, R], "b": [L, R, out]}} in float32: all that is trained, checkpointed and exported."""
+from helptune.shapes import Array, Bool, Float, PRNGKeyArray
 
 
 @dataclass(frozen=True)
@@ -45,40 +42,52 @@ class LoraConfig:
         return self.alpha / (math.sqrt(self.rank) if self.rank_stabilized else self.rank)
 
 
-def init_adapters(config: LoraConfig, model: GemmaConfig, key: PRNGKeyArray) -> Adapters:
+def lora_shapes(config: LoraConfig, model: GemmaConfig) -> dict[str, dict[str, tuple[int, ...]]]:
+    """{site: {"a": [L, in, R], "b": [L, R, out]}}."""
+    L, R, shapes = model.layers, config.rank, site_shapes(model)
+    return {site: {"a": (L, shapes[site][0], R), "b": (L, R, shapes[site][1])} for site in config.sites}
+
+
+def init_lora(config: LoraConfig, model: GemmaConfig, key: PRNGKeyArray) -> dict[str, dict[str, Array]]:
     """A uniform in +-1/sqrt(in) (Kaiming, as in the reference code of the paper), B zero."""
-    shapes = site_shapes(model)
     adapters = {}
-    for site, site_key in zip(config.sites, jax.random.split(key, len(config.sites)), strict=True):
-        d_in, d_out = shapes[site]
-        a = jax.random.uniform(site_key, (model.layers, d_in, config.rank), minval=-1.0, maxval=1.0) * d_in**-0.5
-        adapters[site] = {"a": a, "b": jnp.zeros((model.layers, config.rank, d_out))}
+    shapes = lora_shapes(config, model)
+    for (site, leaves), site_key in zip(shapes.items(), jax.random.split(key, len(shapes)), strict=True):
+        a = jax.random.uniform(site_key, leaves["a"], minval=-1.0, maxval=1.0) * leaves["a"][1] ** -0.5
+        adapters[site] = {"a": a, "b": jnp.zeros(leaves["b"])}
     return adapters
 
 
-def parameter_count(adapters: Adapters) -> int:
-    return sum(leaf.size for leaf in jax.tree.leaves(adapters))
-
-
 @jax.custom_vjp
-def low_rank(x: Float[Array, "B T I"], a: Float[Array, "I R"], b: Float[Array, "R O"]) -> Float[Array, "B T O"]:
-    """(x A) B. The gradient is written by hand for its layouts: A's is made as (dz^T x)^T, behind a barrier that keeps
-    XLA from turning it back into x^T dz, which takes four times as long on a CPU.
+def low_rank(
+    x: Float[Array, "B T I"],
+    a: Float[Array, "I R"],
+    b: Float[Array, "R O"],
+    keep: Bool[Array, "B 1 R"] | None = None,
+) -> Float[Array, "B T O"]:
+    """(x A) B, in each row through those of the R features that `keep` names.
+
+    The gradient is written by hand for its layouts: A's is made as (dz^T x)^T, behind a barrier that keeps XLA from
+    turning it back into x^T dz, which takes four times as long on a CPU.
     """
-    return (x @ a) @ b
+    return _kept(x @ a, keep) @ b
 
 
-def _low_rank_forward(x, a, b):
-    z = x @ a
-    return z @ b, (x, z, a, b)
+def _kept(z, keep):
+    return z if keep is None else jnp.where(keep, z, 0)
+
+
+def _low_rank_forward(x, a, b, keep):
+    z = _kept(x @ a, keep)
+    return z @ b, (x, z, a, b, keep)
 
 
 def _low_rank_backward(saved, dy):
-    x, z, a, b = saved
-    dz = jnp.einsum("BTO,RO->BTR", dy, b)
+    x, z, a, b, keep = saved
+    dz = _kept(jnp.einsum("BTO,RO->BTR", dy, b), keep)
     da = jax.lax.optimization_barrier(jnp.einsum("BTR,BTI->RI", dz, x)).T
     db = jnp.einsum("BTR,BTO->RO", z, dy)
-    return jnp.einsum("BTR,IR->BTI", dz, a), da, db
+    return jnp.einsum("BTR,IR->BTI", dz, a), da, db, None
 
 
 low_rank.defvjp(_low_rank_forward, _low_rank_backward)
@@ -92,7 +101,9 @@ class Lora:
     scale: float = struct.field(pytree_node=False)
     dropout: float = struct.field(pytree_node=False)
 
-    def delta(self, layer: dict[str, Any], site: str, x: Float[Array, "B T I"]) -> Float[Array, "B T O"] | None:
+    def delta(
+        self, layer: dict[str, Any], site: str, x: Float[Array, "B T I"], y: Array
+    ) -> Float[Array, "B T O"] | None:
         """scale * dropout(x) A B, multiplied in x's dtype: the float32 masters are cast on the way."""
         if site not in layer["adapters"]:
             return None
@@ -102,8 +113,9 @@ class Lora:
         return low_rank(x, a.astype(x.dtype), (b * self.scale).astype(x.dtype))
 
 
-def attach(adapters: Adapters, config: LoraConfig, dropout_key: PRNGKeyArray | None = None) -> Lora:
-    """Adapters as the model takes them. Without `dropout_key` (evaluation, generation) dropout cannot happen."""
+def attach_lora(
+    adapters: dict[str, dict[str, Array]], config: LoraConfig, dropout_key: PRNGKeyArray | None = None
+) -> Lora:
     layers: dict[str, Any] = {"adapters": adapters}
     if dropout_key is not None and config.dropout:
         depth = jax.tree.leaves(adapters)[0].shape[0]

@@ -6,11 +6,11 @@ from itertools import product
 from math import log2, prod
 from typing import Any
 
-from helptune.adapt.lora import LoraConfig
+from helptune.adapt.adapters import AdapterConfig
 from helptune.errors import SettingError
 from helptune.gemma.config import GemmaConfig
 from helptune.gemma.sharding import check_mesh, mesh_shapes
-from helptune.train.fit import TrainConfig
+from helptune.train.config import TrainConfig
 from helptune.train.memory import MeshShape, step_memory
 
 USABLE = 0.9
@@ -41,41 +41,43 @@ class Settings:
         }  # fmt: skip
 
 
-def nearest(config: GemmaConfig, lora: LoraConfig, asked: Settings, budget: float) -> Settings | None:
+def nearest(config: GemmaConfig, method: AdapterConfig, asked: Settings, budget: float) -> Settings | None:
     """The smallest change to `asked` that needs at most `budget` bytes a device, on the same number of devices.
 
     First what leaves the result as it is (recomputing, accumulation, another mesh), then a base of fewer bits, then
     shorter rows. A smaller batch is never needed: accumulation computes the same one in parts.
     """
-    options = [s for s in _neighbours(config, asked, prod(asked.mesh)) if _need(config, lora, s) <= budget]
+    options = [s for s in _neighbours(config, asked, prod(asked.mesh)) if _need(config, method, s) <= budget]
     return min(options, key=lambda s: _distance(s, asked), default=None)
 
 
-def more_devices(config: GemmaConfig, lora: LoraConfig, asked: Settings, budget: float) -> Settings | None:
+def more_devices(config: GemmaConfig, method: AdapterConfig, asked: Settings, budget: float) -> Settings | None:
     """The same step on the fewest devices of this kind that hold it: 2, 4, 8, ... times as many."""
     count = 2 * prod(asked.mesh)
     while count <= _MOST_DEVICES:
         same = [s for s in _neighbours(config, asked, count) if s.changes(asked).keys().isdisjoint({"base", "seq-len"})]
-        fitting = [s for s in same if _need(config, lora, s) <= budget]
+        fitting = [s for s in same if _need(config, method, s) <= budget]
         if fitting:
             return min(fitting, key=lambda s: _distance(s, asked))
         count *= 2
     return None
 
 
-def advice(config: GemmaConfig, lora: LoraConfig, asked: Settings, memory: int, excess: float = 1.0) -> dict[str, Any]:
+def advice(
+    config: GemmaConfig, method: AdapterConfig, asked: Settings, memory: int, excess: float = 1.0
+) -> dict[str, Any]:
     """Verdict ("fits", "fits with" or "does not fit"), settings to change, and advice, for devices of `memory` bytes.
 
     `excess` is what the compiled step took over the computed one: the search allows for it.
     """
-    budget, need = USABLE * memory, _need(config, lora, asked) * excess
+    budget, need = USABLE * memory, _need(config, method, asked) * excess
     figures = f"{need / 2**30:.1f} GiB a device needed, {budget / 2**30:.1f} of {memory / 2**30:.1f} may be used"
     if need <= budget:
         return {"verdict": "fits", "settings": {}, "advice": figures}
-    if (found := nearest(config, lora, asked, budget / excess)) is not None:
+    if (found := nearest(config, method, asked, budget / excess)) is not None:
         settings = found.changes(asked)
         return {"verdict": "fits with", "settings": settings, "advice": f"{figures}; use {as_options(settings)}"}
-    more = more_devices(config, lora, asked, budget / excess)
+    more = more_devices(config, method, asked, budget / excess)
     if more is None:
         return {"verdict": "does not fit", "settings": {}, "advice": f"{figures}; devices with more memory are needed"}
     text = f"{figures}; {prod(more.mesh)} such devices would do, with {as_options(more.changes(asked))}"
@@ -87,8 +89,8 @@ def as_options(settings: dict[str, Any]) -> str:
     return " ".join(f"--{name}" if value is True else f"--{name} {value}" for name, value in settings.items())
 
 
-def _need(config: GemmaConfig, lora: LoraConfig, settings: Settings) -> int:
-    return step_memory(config, lora, settings.mesh, settings.train, settings.precision).total
+def _need(config: GemmaConfig, method: AdapterConfig, settings: Settings) -> int:
+    return step_memory(config, method, settings.mesh, settings.train, settings.precision).total
 
 
 def _neighbours(config: GemmaConfig, asked: Settings, count: int) -> Iterator[Settings]:

@@ -9,12 +9,12 @@ import numpy as np
 from helptune.adapt.lora import LoraConfig
 from helptune.errors import SettingError
 from helptune.experiment.models import Source
-from helptune.experiment.peak import peak_rss_gib
 from helptune.experiment.steps import random_batch, timed_steps
 from helptune.gemma.generate import Sampling, stream
 from helptune.gemma.layout import prepared
 from helptune.gemma.tokenizer import BOS
 from helptune.train.optimizer import OptimizerConfig
+from helptune.train.peak import peak_rss_gib
 
 
 def bench_train(batch: int, seq_len: int, steps: int, precision: str, rank: int) -> dict[str, Any]:

@@ -5,11 +5,13 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
+from helptune.adapt.adapters import AdapterConfig
+from helptune.adapt.bottleneck import PLACEMENTS, BottleneckConfig
 from helptune.adapt.lora import LoraConfig
 from helptune.errors import RunError, SettingError
 from helptune.gemma.generate import Sampling
 from helptune.gemma.quantize import check_precision
-from helptune.train.fit import TrainConfig
+from helptune.train.config import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,9 @@ class RunConfig:
     base. `mesh` is (data, fsdp, tensor); empty means all devices that are there, as fsdp.
 
     `train_file` and `heldout_file` are JSON lines of conversations; empty means the embedded curated set.
+
+    `adapter` is what is trained: lora, as `lora` says, or a bottleneck of `bottleneck_width` placed as houlsby or
+    pfeiffer.
 
     `base_sha256` and `data_sha256` are filled in by the run: repeating a configuration with changed weights or data is
     an error.
@@ -37,7 +42,9 @@ class RunConfig:
     data_sha256: str = ""
     max_new_tokens: int = 160
     repetition_penalty: float = 1.1
+    adapter: str = "lora"
     lora: LoraConfig = field(default_factory=LoraConfig)
+    bottleneck_width: int = 64
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
@@ -47,6 +54,13 @@ class RunConfig:
                 f"mesh {list(self.mesh)}: must be three numbers of at least 1, data,fsdp,tensor, such as 1,8,1"
             )
         Sampling(max_new_tokens=self.max_new_tokens, repetition_penalty=self.repetition_penalty)  # checks both
+        if self.adapter not in ("lora", *PLACEMENTS):
+            raise SettingError(f"adapter {self.adapter!r} is not one of lora, {', '.join(PLACEMENTS)}")
+        _ = self.method  # checks the width
+
+    @property
+    def method(self) -> AdapterConfig:
+        return self.lora if self.adapter == "lora" else BottleneckConfig(self.bottleneck_width, self.adapter)
 
 
 def to_json(config: RunConfig) -> str:

@@ -113,7 +113,7 @@ def fitting(machine: Topology) -> list[dict[str, Any]]:
                 mesh = mesh_shape(model, run, replace(machine, count=count))
             except SettingError:  # such a small batch cannot be cut into so many parts
                 continue
-            need = step_memory(model, run.lora, mesh, run.train, run.precision).total
+            need = step_memory(model, run.method, mesh, run.train, run.precision).total
             fits = need <= USABLE * machine.memory
             rows.append({"preset": name, "devices": count, "needed_gib": round(need / 2**30, 1), "fits": fits})
     return rows

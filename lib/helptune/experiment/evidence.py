@@ -4,7 +4,6 @@ The verdict is computed from the figures and never says more than they do: a dif
 one only when their 95% intervals are apart, and a change of the loss only when the figures beside it show it.
 """
 
-import json
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 from helptune.errors import RunError
 from helptune.evaluate.answers import Answer, read_answers
 from helptune.experiment.runs import read_json
+from helptune.train.metrics import read_metrics
 
 MODELS = {"base": "base", "few_shot": "few-shot base", "tuned": "tuned"}
 """Answer file in `eval/` -> what the report calls the model."""
@@ -101,14 +101,6 @@ def read_evidence(run: Path) -> Evidence:
         answers=answers,
         tallies=tallies,
     )
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of `metrics.jsonl`: training steps have a "loss", measurements of the held-back set an "eval_loss"."""
-    try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: missing or damaged ({error}); {_AGAIN}") from error
 
 
 def wilson(successes: int, total: int, z: float = 1.96) -> tuple[float, float]:

@@ -19,8 +19,8 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from helptune.adapt.adapters import AdapterConfig, Adapters, attach, init_adapters, parameter_count
 from helptune.adapt.artifact import WEIGHTS, load_adapter
-from helptune.adapt.lora import Adapters, LoraConfig, attach, init_adapters, parameter_count
 from helptune.data.conversation import Conversation, load_curated, read_conversations, write_conversations
 from helptune.data.packing import Example, tokenize
 from helptune.errors import DataError, HelptuneError, RunError, SettingError
@@ -30,7 +30,6 @@ from helptune.experiment.config import RunConfig
 from helptune.experiment.devices import preallocation, this_machine
 from helptune.experiment.evidence import HELDOUT, read_evidence
 from helptune.experiment.models import Source
-from helptune.experiment.peak import peak_device_gib, peak_rss_gib
 from helptune.experiment.plan import mesh_shape
 from helptune.experiment.report import write_report
 from helptune.experiment.runs import open_run, read_json, working_alone
@@ -39,9 +38,11 @@ from helptune.gemma.base import Base
 from helptune.gemma.config import GemmaConfig
 from helptune.gemma.sharding import make_mesh, replicate
 from helptune.gemma.tokenizer import Tokenizer
+from helptune.train.config import TrainConfig
 from helptune.train.distributed import all_hosts_needed, from_main, is_main
-from helptune.train.fit import TrainConfig, eval_batches, fit, on_mesh
+from helptune.train.fit import eval_batches, fit, on_mesh
 from helptune.train.memory import MeshShape
+from helptune.train.peak import peak_device_gib, peak_rss_gib
 from helptune.train.step import eval_step
 from helptune.train.topology import Topology
 
@@ -89,7 +90,7 @@ def finetune(config: RunConfig, run: Path) -> dict[str, Any]:
 
 def require_memory(model: GemmaConfig, config: RunConfig, mesh: MeshShape, machine: Topology) -> None:
     """Raises SettingError, with what would fit, when a training step needs more memory than a device here has."""
-    found = advice(model, config.lora, Settings(mesh, config.train, config.precision), machine.memory)
+    found = advice(model, config.method, Settings(mesh, config.train, config.precision), machine.memory)
     if found["verdict"] != "fits":
         taken = f". JAX takes {preallocation('gpu', os.environ)}" if machine.platform == "gpu" else ""
         raise SettingError(f"too little memory for {model.name}: {found['advice']}{taken}")
@@ -128,17 +129,17 @@ def _run_stages(
 
     def loss(adapters: Adapters) -> dict[str, Any]:
         with _set(mesh):
-            return heldout_loss(base, tokenizer, adapters, config, heldout)
+            return heldout_loss(base, tokenizer, adapters, config.method, config.train, heldout)
 
-    untrained = init_adapters(config.lora, base.config, jax.random.key(config.train.seed))
+    untrained = init_adapters(config.method, base.config, jax.random.key(config.train.seed))
     untrained = untrained if mesh is None else replicate(untrained, mesh)
     losses = {"base": stages.run("base_loss", lambda: loss(untrained))}
     answer("base")
     answer("few_shot", examples=solved)
     with stages.timed("train"):
-        result = fit(base, train, dev, config.lora, config.train, run, config.base_sha256, mesh)
+        result = fit(base, train, dev, config.method, config.train, run, config.base_sha256, mesh)
     losses["tuned"] = stages.run("tuned_loss", lambda: loss(result.adapters))
-    answer("tuned", adapter=attach(result.adapters, config.lora))
+    answer("tuned", adapter=attach(result.adapters, config.method))
     return {
         "model": base.config.name,
         "mesh": [1, 1, 1] if mesh is None else list(mesh.shape.values()),
@@ -198,13 +199,18 @@ def few_shot_candidates(train: Sequence[Conversation]) -> Sequence[Conversation]
 
 
 def heldout_loss(
-    base: Base, tokenizer: Tokenizer, adapters: Adapters, config: RunConfig, heldout: Sequence[Conversation]
+    base: Base,
+    tokenizer: Tokenizer,
+    adapters: Adapters,
+    method: AdapterConfig,
+    train: TrainConfig,
+    heldout: Sequence[Conversation],
 ) -> dict[str, Any]:
     """Nats per response token over the held-out set, overall and by category."""
     totals = {}
     for category in dict.fromkeys(c.category for c in heldout):
         members = [c for c in heldout if c.category == category]
-        totals[category or "all"] = _nll(base, tokenizer, adapters, config.lora, config.train, members)
+        totals[category or "all"] = _nll(base, tokenizer, adapters, method, train, members)
     nll, weight = (sum(t[i] for t in totals.values()) for i in (0, 1))
     if not math.isfinite(nll):
         raise RunError(
@@ -218,12 +224,12 @@ def _nll(
     base: Base,
     tokenizer: Tokenizer,
     adapters: Adapters,
-    lora: LoraConfig,
+    method: AdapterConfig,
     train: TrainConfig,
     members: list[Conversation],
 ) -> tuple[float, float]:
     examples = tokenize(members, tokenizer, base.config, train.seq_len)
-    sums = [eval_step(base, adapters, on_mesh(batch), lora=lora) for batch in eval_batches(examples, train)]
+    sums = [eval_step(base, adapters, on_mesh(batch), method=method) for batch in eval_batches(examples, train)]
     nll, weight = (float(jnp.sum(jnp.stack(part))) for part in zip(*sums, strict=True))
     return nll, weight
 

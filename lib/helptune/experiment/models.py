@@ -5,8 +5,8 @@ from pathlib import Path
 
 from jax.sharding import Mesh
 
+from helptune.adapt.adapters import attach
 from helptune.adapt.artifact import load_adapter
-from helptune.adapt.lora import Lora, attach
 from helptune.errors import SettingError, WeightsError
 from helptune.gemma.base import Base
 from helptune.gemma.checkpoints import (
@@ -20,6 +20,7 @@ from helptune.gemma.checkpoints import (
 )
 from helptune.gemma.config import GemmaConfig, gemma3_270m, named
 from helptune.gemma.hf_config import config_of
+from helptune.gemma.model import Adapter
 from helptune.gemma.quantize import BITS, check_precision, dtype_of, quantize_base
 from helptune.gemma.sharding import shard_base
 from helptune.gemma.tokenizer import Tokenizer
@@ -95,13 +96,13 @@ class Loaded:
 
     base: Base
     tokenizer: Tokenizer
-    adapter: Lora | None
+    adapter: Adapter | None
 
 
 def load(source: Source, precision: str, adapter: Path | None = None) -> Loaded:
     """Raises AdapterError for an adapter of another base."""
-    base, lora = source.base(precision), None
+    base, attached = source.base(precision), None
     if adapter is not None:
         weights, card = load_adapter(adapter, base.config, source.sha256())
-        lora = attach(weights, card.lora)
-    return Loaded(base, source.tokenizer(precision), lora)
+        attached = attach(weights, card.method)
+    return Loaded(base, source.tokenizer(precision), attached)

@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 from rich.console import Console
 from rich.table import Table
 
-from helptune.adapt.lora import init_adapters
+from helptune.adapt.adapters import init_adapters
 from helptune.data.packing import Batch
 from helptune.errors import SettingError
 from helptune.experiment.advice import USABLE, Settings, advice
@@ -47,13 +47,13 @@ def plan(config: GemmaConfig, run: RunConfig, topology: Topology, *, compiled: b
     step is compiled for as many CPU devices. Raises SettingError for a mesh that does not fit model, batch or topology.
     """
     train, mesh = run.train, mesh_shape(config, run, topology)
-    computed = step_memory(config, run.lora, mesh, train, run.precision)
-    flops = step_flops(config, run.lora, train)
+    computed = step_memory(config, run.method, mesh, train, run.precision)
+    flops = step_flops(config, run.method, train)
     found: dict[str, Any] = {
         "model": config.name, "topology": topology.name, "mesh": dict(zip(MESH_AXES, mesh, strict=True)),
         "batch": train.batch_rows, "accumulate": train.accumulate, "seq": train.seq_len, "remat": train.remat,
         "base": run.precision, "rank": run.lora.rank, "dropout": run.lora.dropout,
-        "parameters": config.parameters, "trained_parameters": adapter_parameters(config, run.lora),
+        "parameters": config.parameters, "trained_parameters": adapter_parameters(config, run.method),
         "device_memory": topology.memory, "usable_memory": int(USABLE * topology.memory),
         "computed": {**dict(computed.rows()), "total": computed.total},
         "kv_cache_per_row": cache_bytes(config, 1, train.seq_len, run.precision),
@@ -79,7 +79,7 @@ def plan(config: GemmaConfig, run: RunConfig, topology: Topology, *, compiled: b
         if target.platform != "cpu":
             excess = found["compiled"]["peak"] / computed.total
     asked = Settings(mesh, train, run.precision)
-    return found | advice(config, run.lora, asked, topology.memory, excess)
+    return found | advice(config, run.method, asked, topology.memory, excess)
 
 
 def mesh_shape(config: GemmaConfig, run: RunConfig, topology: Topology) -> MeshShape:
@@ -140,7 +140,7 @@ def lower_step(config: GemmaConfig, run: RunConfig, mesh: Mesh) -> Any:
 
     def state_and_key() -> Any:
         key = jax.random.key(0)
-        return init_state(init_adapters(run.lora, config, key), optimizer), key
+        return init_state(init_adapters(run.method, config, key), optimizer), key
 
     shape = (train.accumulate, train.batch_rows // train.accumulate, train.seq_len)
     ids: Any = jax.ShapeDtypeStruct(shape, jnp.int32)
@@ -148,7 +148,7 @@ def lower_step(config: GemmaConfig, run: RunConfig, mesh: Mesh) -> Any:
     batch = placed(Batch(ids, ids, weights, ids, ids), None, ROWS, None)
     state, key = placed(jax.eval_shape(state_and_key))
     base = abstract_base(config, run.precision, mesh)
-    return train_step.lower(base, state, batch, key, lora=run.lora, optimizer=optimizer, remat=train.remat)
+    return train_step.lower(base, state, batch, key, method=run.method, optimizer=optimizer, remat=train.remat)
 
 
 def show(found: dict[str, Any], console: Console) -> None:

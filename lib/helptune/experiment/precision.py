@@ -15,11 +15,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from helptune.adapt.adapters import Adapters, init_adapters
 from helptune.adapt.artifact import load_adapter
-from helptune.adapt.lora import Adapters, init_adapters
+from helptune.adapt.lora import LoraConfig
 from helptune.data.conversation import Conversation, load_curated
 from helptune.errors import SettingError
-from helptune.experiment.config import RunConfig
 from helptune.experiment.finetune import heldout_loss
 from helptune.experiment.models import Source
 from helptune.gemma.base import SITES, Base
@@ -70,12 +70,12 @@ def precision_table(
 def _row(source: Source, precision: str, adapter: Path | None, heldout: Sequence[Conversation]) -> PrecisionRow:
     base, tokenizer = source.base(precision), source.tokenizer(precision)
     tuned = None if adapter is None else load_adapter(adapter, base.config, source.sha256())
-    config = RunConfig() if tuned is None else RunConfig(lora=tuned[1].lora)
+    method, train = LoraConfig() if tuned is None else tuned[1].method, TrainConfig()
 
     def loss(adapters: Adapters) -> float:
-        return heldout_loss(base, tokenizer, adapters, config, heldout)["overall"]
+        return heldout_loss(base, tokenizer, adapters, method, train, heldout)["overall"]
 
-    untrained = init_adapters(config.lora, base.config, jax.random.key(0))
+    untrained = init_adapters(method, base.config, jax.random.key(0))
     return PrecisionRow(precision, base_bytes(base), loss(untrained), None if tuned is None else loss(tuned[0]))
 
 

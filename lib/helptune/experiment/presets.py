@@ -11,7 +11,7 @@ from typing import Any
 from helptune.adapt.lora import LoraConfig
 from helptune.errors import SettingError
 from helptune.experiment.config import RunConfig
-from helptune.train.fit import TrainConfig
+from helptune.train.config import TrainConfig
 from helptune.train.optimizer import OptimizerConfig
 
 PRESETS = {

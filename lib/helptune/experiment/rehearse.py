@@ -17,13 +17,13 @@ import numpy as np
 
 from helptune.adapt.lora import LoraConfig
 from helptune.errors import RunError, SettingError
-from helptune.experiment.peak import peak_rss_gib
 from helptune.experiment.steps import random_batch, timed_steps
 from helptune.gemma.base import Base, block_shapes
 from helptune.gemma.config import GemmaConfig
 from helptune.gemma.quantize import Quantized
 from helptune.gemma.sharding import abstract_base
 from helptune.train.optimizer import OptimizerConfig
+from helptune.train.peak import peak_rss_gib
 
 ROWS, TOKENS, STEPS = 1, 64, 3
 _CODE_RMS = {8: 73.9, 4: 4.61}  # root mean square of evenly spread codes of 8 and 4 bits

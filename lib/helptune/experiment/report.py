@@ -101,7 +101,9 @@ def _render(run: Path, evidence: Evidence, heldout: Sequence[Conversation]) -> s
         settings={
             "config.json": _flat(evidence.config),
             "environment.json": _flat(evidence.environment),
-            "adapter/adapter.json": [row for row in _flat(evidence.card) if not row[0].startswith("lora.")],
+            "adapter/adapter.json": [
+                row for row in _flat(evidence.card) if not row[0].startswith(("lora.", "bottleneck."))
+            ],
         },
     )
 

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from helptune.adapt.lora import LoraConfig, init_adapters
+from helptune.adapt.adapters import AdapterConfig, init_adapters
 from helptune.data.packing import Batch
 from helptune.gemma.base import Base
 from helptune.train.optimizer import OptimizerConfig, make_optimizer
@@ -22,15 +22,17 @@ def random_batch(vocab: int, rows: int, tokens: int, prompt: int = 0) -> Batch:
 
 
 def timed_steps(
-    base: Base, lora: LoraConfig, config: OptimizerConfig, batch: Batch, steps: int, *, remat: bool = False
+    base: Base, method: AdapterConfig, config: OptimizerConfig, batch: Batch, steps: int, *, remat: bool = False
 ) -> tuple[list[float], list[float]]:
     """(losses, seconds) of so many steps on the same batch; the first one compiles."""
     optimizer = make_optimizer(config, steps)
-    state: Any = init_state(init_adapters(lora, base.config, jax.random.key(0)), optimizer)
+    state: Any = init_state(init_adapters(method, base.config, jax.random.key(0)), optimizer)
     losses, seconds = [], []
     for _ in range(steps):
         started = time.perf_counter()
-        state, metrics = train_step(base, state, batch, jax.random.key(0), lora=lora, optimizer=optimizer, remat=remat)
+        state, metrics = train_step(
+            base, state, batch, jax.random.key(0), method=method, optimizer=optimizer, remat=remat
+        )
         jax.block_until_ready((state, metrics))
         seconds.append(time.perf_counter() - started)
         losses.append(float(metrics.loss))

@@ -27,8 +27,8 @@ class Adapter(Protocol):
 
     layers: Any
 
-    def delta(self, layer: Any, site: str, x: Array) -> Array | None:
-        """The addition to x @ W at `site`, given one layer's slice of `layers`; None where nothing is adapted."""
+    def delta(self, layer: Any, site: str, x: Array, y: Array) -> Array | None:
+        """The addition to y = x @ W at `site`, given one layer's slice of `layers`; None where nothing is adapted."""
 
 
 def forward(
@@ -72,7 +72,9 @@ def forward(
                 ys = jnp.split(matmul(x, joined), ends[:-1], axis=-1)
             else:
                 ys = [matmul(x, weights[site]) for site in sites]
-            deltas = [None if adapter is None else adapter.delta(adapter_layer, site, x) for site in sites]
+            if adapter is None:
+                return ys
+            deltas = [adapter.delta(adapter_layer, site, x, y) for site, y in zip(sites, ys, strict=True)]
             return [y if delta is None else y + delta for y, delta in zip(ys, deltas, strict=True)]
 
         def heads(site, y, count):

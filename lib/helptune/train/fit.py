@@ -5,70 +5,33 @@ the same command again goes on from there with the same bits as a run that was n
 """
 
 import contextlib
-import json
 import logging
 import math
-import signal
-import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from safetensors import SafetensorError
 from tqdm import tqdm
 
+from helptune.adapt.adapters import AdapterConfig, Adapters, init_adapters
 from helptune.adapt.artifact import AdapterCard, load_adapter, save_adapter
-from helptune.adapt.lora import Adapters, LoraConfig, init_adapters
 from helptune.data.packing import Batch, Example, collate, pack, plan_batches
 from helptune.errors import AdapterError, DataError, Interrupted, RunError, SettingError
-from helptune.files import write_text
 from helptune.gemma.base import Base
 from helptune.gemma.sharding import ROWS, place_rows, replicate
 from helptune.train.checkpoint import Checkpoints, Progress
+from helptune.train.config import TrainConfig
 from helptune.train.distributed import all_hosts_needed, any_process, check_shared, is_main, say_if_a_host_dies
-from helptune.train.optimizer import OptimizerConfig, learning_rate, make_optimizer
+from helptune.train.metrics import disk_errors, log, truncate
+from helptune.train.optimizer import learning_rate, make_optimizer
 from helptune.train.step import TrainState, eval_step, init_state, train_step
+from helptune.train.stop import stop_requests
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """An optimizer step sees `batch_rows` rows of `seq_len` tokens, computed in `accumulate` equal parts.
-
-    Training ends after `epochs` passes over the data or `max_steps` steps, whichever comes first; 0 sets no such limit.
-    Every `eval_every` steps the held-back loss is measured and a checkpoint written; after `patience` measurements
-    without improvement training stops. The best adapter, not the last, is kept. `remat` computes every block a second
-    time in the backward pass instead of keeping what it needs: a third more work, far less memory.
-    """
-
-    seq_len: int = 256
-    batch_rows: int = 4
-    accumulate: int = 1
-    epochs: int = 3
-    max_steps: int = 0
-    eval_every: int = 15
-    patience: int = 3
-    seed: int = 0
-    remat: bool = False
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.seed < 2**32:
-            raise SettingError(f"seed={self.seed}: must be at least 0 and below 2**32")
-        if min(self.seq_len, self.batch_rows, self.accumulate, self.epochs, self.eval_every, self.patience) < 1:
-            raise SettingError("seq_len, batch_rows, accumulate, epochs, eval_every and patience must be at least 1")
-        if self.max_steps < 0:
-            raise SettingError(f"max_steps={self.max_steps}: must be at least 1, or 0 to let epochs decide")
-        if self.batch_rows % self.accumulate:
-            raise SettingError(
-                f"batch_rows={self.batch_rows} cannot be split into accumulate={self.accumulate} equal parts"
-            )
 
 
 @dataclass(frozen=True)
@@ -80,9 +43,9 @@ class FitResult:
     stopped_early: bool
 
 
-def evaluate_loss(base: Base, adapters: Adapters, lora: LoraConfig, batches: Sequence[Batch]) -> float:
+def evaluate_loss(base: Base, adapters: Adapters, method: AdapterConfig, batches: Sequence[Batch]) -> float:
     """Nats per supervised token over all batches: one sum, one division."""
-    totals = [eval_step(base, adapters, on_mesh(batch), lora=lora) for batch in batches]
+    totals = [eval_step(base, adapters, on_mesh(batch), method=method) for batch in batches]
     return float(sum(nll for nll, _ in totals) / sum(weight for _, weight in totals))
 
 
@@ -95,7 +58,7 @@ def fit(
     base: Base,
     train: Sequence[Example],
     dev: Sequence[Example],
-    lora: LoraConfig,
+    method: AdapterConfig,
     config: TrainConfig,
     run: Path,
     base_sha256: str,
@@ -123,16 +86,16 @@ def fit(
         )  # fmt: skip
     optimizer, schedule = make_optimizer(config.optimizer, len(plan)), learning_rate(config.optimizer, len(plan))
     init_key, dropout_key = jax.random.split(jax.random.key(config.seed))
-    state, progress = init_state(init_adapters(lora, base.config, init_key), optimizer), Progress()
+    state, progress = init_state(init_adapters(method, base.config, init_key), optimizer), Progress()
     if mesh is not None:
         state, dropout_key = replicate((state, dropout_key), mesh)
-    held_back, card = eval_batches(dev, config), AdapterCard(base.config.name, base_sha256, lora)
+    held_back, card = eval_batches(dev, config), AdapterCard(base.config.name, base_sha256, method)
     checkpoints = Checkpoints(run / "checkpoints")
     metrics = run / "metrics.jsonl"
 
     def measure(state: TrainState, progress: Progress) -> Progress:
         """Held-back loss of this step: log it, keep the adapter if it is the best so far, write a checkpoint."""
-        loss, step = evaluate_loss(base, state.adapters, lora, held_back), int(state.step)
+        loss, step = evaluate_loss(base, state.adapters, method, held_back), int(state.step)
         if not math.isfinite(loss):
             raise RunError(
                 f"the held-back loss is {loss} after step {step}; {run / 'adapter'} holds that of step "
@@ -143,7 +106,7 @@ def fit(
         log(metrics, {"step": step, "eval_loss": loss})
         if loss < progress.best_loss:
             if is_main():
-                with _disk_errors(run / "adapter"):
+                with disk_errors(run / "adapter"):
                     save_adapter(run / "adapter", state.adapters, replace(card, step=step, eval_loss=loss))
             progress = Progress(loss, step, 0)
         else:
@@ -162,7 +125,7 @@ def fit(
         contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh),
         all_hosts_needed(),
         contextlib.closing(checkpoints),
-        _stop_requests() as stop_requested,
+        stop_requests() as stop_requested,
         tqdm(total=len(plan), unit="step", disable=not is_main()) as bar,
     ):
         bar.update(int(state.step))
@@ -173,7 +136,7 @@ def fit(
             batch = collate(train, plan[step], config.seq_len, config.batch_rows)
             micro = on_mesh(jax.tree.map(lambda a: a.reshape(config.accumulate, -1, *a.shape[1:]), batch))
             state, result = train_step(
-                base, state, micro, dropout_key, lora=lora, optimizer=optimizer, remat=config.remat
+                base, state, micro, dropout_key, method=method, optimizer=optimizer, remat=config.remat
             )
             record = {
                 "step": step + 1,
@@ -223,56 +186,3 @@ def on_mesh(batch: Batch) -> Batch:
 
 def _anew(run: Path) -> str:
     return f"delete {run / 'checkpoints'} and run the same command again to train anew"
-
-
-def log(path: Path, record: dict) -> None:
-    if not is_main():
-        return
-    with _disk_errors(path), path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
-
-
-def truncate(path: Path, last_step: int) -> None:
-    """Forget what was logged after the step a run resumes from, and a line cut short by a kill."""
-    if is_main() and path.exists():
-        kept = [line for line in path.read_text().splitlines() if _step(line) <= last_step]
-        with _disk_errors(path):
-            write_text(path, "".join(line + "\n" for line in kept))
-
-
-@contextlib.contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        raise RunError(
-            f"{path}: cannot be written ({error}). Make room on the disk and run the same command again to go on "
-            "from the last checkpoint"
-        ) from error
-
-
-def _step(line: str) -> float:
-    try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):
-        return float("inf")
-
-
-@contextlib.contextmanager
-def _stop_requests() -> Iterator[threading.Event]:
-    """Within the block, Ctrl-C and SIGTERM set the event instead of ending the process; a second Ctrl-C ends it."""
-    asked, old = threading.Event(), {}
-
-    def ask(number, frame):
-        if asked.is_set():
-            signal.default_int_handler(number, frame)
-        asked.set()
-        print("\nstopping after this step; once more to stop at once", file=sys.stderr, flush=True)
-
-    if threading.current_thread() is threading.main_thread():
-        old = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)

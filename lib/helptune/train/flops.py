@@ -7,22 +7,22 @@ counts the body of a scan once, however many layers it runs.
 
 import math
 
-from helptune.adapt.lora import LoraConfig
+from helptune.adapt.adapters import AdapterConfig, leaf_shapes
 from helptune.gemma.base import site_shapes
 from helptune.gemma.config import GemmaConfig
-from helptune.train.fit import TrainConfig
+from helptune.train.config import TrainConfig
 
 ASSUMED_MFU = 0.4
 """Share of the peak that a well-placed step reaches: an assumption, not a measurement."""
 
 
-def adapter_parameters(config: GemmaConfig, lora: LoraConfig) -> int:
-    """Trained values: R (in + out) for every adapted site of every layer."""
-    shapes = site_shapes(config)
-    return config.layers * lora.rank * sum(sum(shapes[site]) for site in lora.sites)
+def adapter_parameters(config: GemmaConfig, method: AdapterConfig) -> int:
+    """Trained values, as their shapes count them: R (in + out) for every site of every layer with LoRA."""
+    leaves = [shape for site in leaf_shapes(method, config).values() for shape in site.values()]
+    return sum(math.prod(shape) for shape in leaves)
 
 
-def step_flops(config: GemmaConfig, lora: LoraConfig, train: TrainConfig, supervised: float = 1.0) -> float:
+def step_flops(config: GemmaConfig, method: AdapterConfig, train: TrainConfig, supervised: float = 1.0) -> float:
     """Operations of one optimizer step, a multiplication and an addition counted as two.
 
     Padding counts as tokens do; `supervised` is the share of tokens whose next token is predicted. Masked scores are
@@ -33,7 +33,7 @@ def step_flops(config: GemmaConfig, lora: LoraConfig, train: TrainConfig, superv
     blocks = 2 * passes * config.layers * sum(math.prod(shape) for shape in site_shapes(config).values())
     products = 2 + (2 if train.remat else 0) + 5  # of attention: 2 forward, 5 backward, each 2 T Q a token
     attention = 2 * products * config.layers * train.seq_len * config.q_width
-    adapters = 6 * adapter_parameters(config, lora) + (2 * adapter_parameters(config, lora) if train.remat else 0)
+    adapters = 6 * adapter_parameters(config, method) + (2 * adapter_parameters(config, method) if train.remat else 0)
     vocabulary = supervised * 4 * config.vocab * config.width  # scores, and the mean embedding that is their gradient
     return tokens * (blocks + attention + adapters + vocabulary)
 

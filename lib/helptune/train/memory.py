@@ -12,13 +12,15 @@ from functools import cache
 import jax
 import jax.numpy as jnp
 
+from helptune.adapt.adapters import AdapterConfig
+from helptune.adapt.bottleneck import BottleneckConfig
 from helptune.adapt.lora import LoraConfig
 from helptune.gemma.attention import QUERIES_AT_ONCE
 from helptune.gemma.base import site_shapes
 from helptune.gemma.config import GemmaConfig
 from helptune.gemma.quantize import dtype_of
 from helptune.gemma.sharding import MESH_AXES, abstract_base, check_mesh
-from helptune.train.fit import TrainConfig
+from helptune.train.config import TrainConfig
 from helptune.train.flops import adapter_parameters
 from helptune.train.loss import POSITIONS, VOCABULARY_BLOCK
 
@@ -58,7 +60,7 @@ class StepMemory:
 
 
 def step_memory(
-    config: GemmaConfig, lora: LoraConfig, mesh: MeshShape, train: TrainConfig, precision: str
+    config: GemmaConfig, method: AdapterConfig, mesh: MeshShape, train: TrainConfig, precision: str
 ) -> StepMemory:
     """Memory of one optimizer step for a base of that `precision` (bfloat16, float32, int8, int4).
 
@@ -69,8 +71,8 @@ def step_memory(
     size = _activation_bytes(precision)
     rows = math.ceil(train.batch_rows / train.accumulate / (data * fsdp))
     tokens = rows * train.seq_len
-    trained = adapter_parameters(config, lora)
-    residuals = tokens * _block_residuals(config, lora, tensor, size)
+    trained = adapter_parameters(config, method)
+    residuals = tokens * _block_residuals(config, method, tensor, size)
     kept = config.layers * (tokens * config.width * size if train.remat else residuals)
     weights = sum(math.prod(shape) for shape in site_shapes(config).values()) * size // tensor
     copies = _largest_leaf(config, mesh, precision) + config.vocab * config.width * size // (fsdp * tensor)
@@ -118,7 +120,7 @@ def _leaf_bytes(config: GemmaConfig, mesh: MeshShape, precision: str) -> tuple[i
     return tuple(math.prod(x.sharding.shard_shape(x.shape)) * jnp.dtype(x.dtype).itemsize for x in leaves)
 
 
-def _block_residuals(config: GemmaConfig, lora: LoraConfig, tensor: int, size: int) -> int:
+def _block_residuals(config: GemmaConfig, method: AdapterConfig, tensor: int, size: int) -> int:
     """Bytes a token that one block saves for its backward pass."""
     D, M, Q, KV = config.width, config.mlp_width // tensor, config.q_width // tensor, config.kv_width
     KV = KV // tensor if config.kv_heads % tensor == 0 else KV
@@ -126,13 +128,15 @@ def _block_residuals(config: GemmaConfig, lora: LoraConfig, tensor: int, size: i
     values = 2 * D + 2 * Q + 2 * KV + 2 * M  # inputs of the two norms, q and attention's output, k and v, gate and up
     values += 2 * D if config.post_norms else 0
     values += Q + KV if config.qk_norm else 0
-    values += lora.rank * len(lora.sites)
+    values += (method.rank if isinstance(method, LoraConfig) else method.width) * len(method.sites)
     rope = 8 * config.head_width  # sine and cosine in float32, for the forward and the backward pass
     log_sum = 4 * config.heads // tensor
-    if lora.dropout:  # every site has an input of its own, and a byte a value that says what was dropped
-        return sum(inputs[site] for site in lora.sites) * (size + 1) + values * size + rope + log_sum
+    if isinstance(method, BottleneckConfig):  # it reads a projection's output, kept beside what follows it
+        return (values + D * len(method.sites)) * size + rope + log_sum
+    if method.dropout:  # every site has an input of its own, and a byte a value that says what was dropped
+        return sum(inputs[site] for site in method.sites) * (size + 1) + values * size + rope + log_sum
     shared = {("q", "k", "v"): D, ("o",): Q, ("gate", "up"): D, ("down",): M}
-    values += sum(width for sites, width in shared.items() if set(sites) & set(lora.sites))
+    values += sum(width for sites, width in shared.items() if set(sites) & set(method.sites))
     return values * size + rope + log_sum
 
 

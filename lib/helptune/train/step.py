@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from helptune.adapt.lora import Adapters, LoraConfig, attach
+from helptune.adapt.adapters import AdapterConfig, Adapters, attach
 from helptune.data.packing import Batch
 from helptune.gemma.base import Base
 from helptune.gemma.model import forward
@@ -45,13 +45,13 @@ def init_state(adapters: Adapters, optimizer: optax.GradientTransformation) -> T
 def nll_sum(
     base: Base,
     adapters: Adapters,
-    lora: LoraConfig,
+    method: AdapterConfig,
     batch: Batch,
     dropout_key: PRNGKeyArray | None = None,
     remat: bool = False,
 ) -> Float[Array, ""]:
     """Sum of weight * -log p(target) over a batch, in nats. Without `dropout_key` nothing is dropped."""
-    adapter = attach(adapters, lora, dropout_key)
+    adapter = attach(adapters, method, dropout_key)
     hidden, _ = forward(base, batch.tokens, batch.positions, batch.segments, adapter, remat=remat)
     return chunked_nll(hidden, base.embedding, batch.targets, batch.weights)
 
@@ -59,7 +59,7 @@ def nll_sum(
 def gradients(
     base: Base,
     adapters: Adapters,
-    lora: LoraConfig,
+    method: AdapterConfig,
     micro_batches: Batch,
     dropout_key: PRNGKeyArray,
     remat: bool = False,
@@ -71,7 +71,7 @@ def gradients(
 
     def add(totals, micro):
         batch, key = micro
-        nll, gradient = jax.value_and_grad(nll_sum, argnums=1)(base, adapters, lora, batch, key, remat)
+        nll, gradient = jax.value_and_grad(nll_sum, argnums=1)(base, adapters, method, batch, key, remat)
         return jax.tree.map(jnp.add, totals, (nll, jnp.sum(batch.weights), gradient)), None
 
     keys = jax.random.split(dropout_key, micro_batches.tokens.shape[0])
@@ -80,26 +80,26 @@ def gradients(
     return nll, weight, jax.tree.map(lambda g: constrain(g / jnp.maximum(weight, 1.0)), gradient)
 
 
-@partial(jax.jit, static_argnames=("lora", "optimizer", "remat"), donate_argnames="state")
+@partial(jax.jit, static_argnames=("method", "optimizer", "remat"), donate_argnames="state")
 def train_step(
     base: Base,
     state: TrainState,
     micro_batches: Batch,
     seed_key: PRNGKeyArray,
     *,
-    lora: LoraConfig,
+    method: AdapterConfig,
     optimizer: optax.GradientTransformation,
     remat: bool = False,
 ) -> tuple[TrainState, StepMetrics]:
     """One update from micro-batches [A, B, T]; dropout is drawn from (seed, step)."""
     dropout_key = jax.random.fold_in(seed_key, state.step)
-    nll, weight, gradient = gradients(base, state.adapters, lora, micro_batches, dropout_key, remat)
+    nll, weight, gradient = gradients(base, state.adapters, method, micro_batches, dropout_key, remat)
     updates, opt_state = optimizer.update(gradient, state.opt_state, state.adapters)
     metrics = StepMetrics(nll / jnp.maximum(weight, 1.0), optax.global_norm(gradient), weight)
     return TrainState(optax.apply_updates(state.adapters, updates), opt_state, state.step + 1), metrics
 
 
-@partial(jax.jit, static_argnames="lora")
-def eval_step(base: Base, adapters: Adapters, batch: Batch, *, lora: LoraConfig) -> tuple[Array, Array]:
+@partial(jax.jit, static_argnames="method")
+def eval_step(base: Base, adapters: Adapters, batch: Batch, *, method: AdapterConfig) -> tuple[Array, Array]:
     """(nll sum, weight sum) of one batch [B, T], without dropout."""
-    return nll_sum(base, adapters, lora, batch), jnp.sum(batch.weights)
+    return nll_sum(base, adapters, method, batch), jnp.sum(batch.weights)
