@@ -4,6 +4,7 @@
     T  tokens in a row       M  MLP width            L  layers
     S  cached positions      N  query heads          R  LoRA rank
     P  positions in a chunk  K  key/value heads      H  head width
+    I  inputs of a matrix    O  outputs of a matrix  F  features of several adapters side by side
 
 They are read in signatures such as `Float[Array, "B T D"]` (jaxtyping). `AnyArray` is for what may still be a numpy
 array on the host, as batches and freshly read weights are.

@@ -12,7 +12,7 @@ from helptune.adapt.lora import LoraConfig
 from helptune.gemma import generate, layout
 from helptune.gemma.attention import empty_cache
 from helptune.gemma.generate import Sampling
-from helptune.gemma.layout import lay_apart, prepared
+from helptune.gemma.layout import adapter_apart, lay_apart, prepared
 from helptune.gemma.model import forward, logits
 from helptune.gemma.quantize import base_bytes, dequantize, quantize_base
 from helptune.gemma.rows import output_rows, rows_matmul

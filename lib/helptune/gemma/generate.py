@@ -17,7 +17,7 @@ from helptune.errors import ContextError, SettingError
 from helptune.gemma.attention import empty_cache, with_spare_rows
 from helptune.gemma.base import Base
 from helptune.gemma.config import GemmaConfig
-from helptune.gemma.layout import prepared
+from helptune.gemma.layout import adapter_apart, prepared
 from helptune.gemma.model import Adapter, forward, logits
 from helptune.gemma.tokenizer import EOS, PAD, Tokenizer
 from helptune.shapes import Array, Float, Int, PRNGKeyArray
@@ -120,6 +120,7 @@ def stream(
     spare = 0
     if apart is not None:
         base, cache = apart, replace(cache, k=tuple(cache.k), v=tuple(cache.v))
+        adapter = None if adapter is None else adapter_apart(adapter, config.layers)
     elif jax.default_backend() == "cpu":
         spare = max(_MIN_CPU_ROWS - rows, 0)
         token, lengths, cache = jnp.pad(token, (0, spare)), np.pad(lengths, (0, spare)), with_spare_rows(cache, spare)

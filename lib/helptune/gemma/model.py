@@ -6,7 +6,6 @@ one of 2. Gemma 1 and Gemma 3 share this path; what differs is in `GemmaConfig`.
 
 from dataclasses import replace
 from itertools import accumulate
-from operator import itemgetter
 from typing import Any, Protocol
 
 import jax
@@ -23,7 +22,10 @@ from helptune.shapes import AnyArray, Array, Float, Int
 
 
 class Adapter(Protocol):
-    """What the model asks of an adapter: leaves stacked on L, and what to add to a site's output."""
+    """What the model asks of an adapter: leaves stacked on L, and what to add to a site's output.
+
+    `layers` is a tuple of L trees without that axis where the base's layers lie apart.
+    """
 
     layers: Any
 
@@ -102,7 +104,7 @@ def forward(
     adapted = None if adapter is None else adapter.layers
     if isinstance(base.blocks, tuple):
         for index, weights in enumerate(base.blocks):
-            adapter_layer = jax.tree.map(itemgetter(index), adapted)
+            adapter_layer = adapted[index] if adapted is not None else None
             carry, _ = block(carry, (weights, config.is_global[index], index, adapter_layer))
     else:
         layers = base.blocks, jnp.array(config.is_global), jnp.arange(config.layers), adapted
