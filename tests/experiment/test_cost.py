@@ -106,9 +106,9 @@ def test_both_methods_learn_from_the_same_loss(measured):
 
 def test_a_row_says_whether_it_is_below_a_tenth():
     assert cells(Cost("x", "bytes", 99 * 2**20, 1000 * 2**20, "measured")) == (
-        "x", "99.0 MiB", "1,000.0 MiB", "9.9%", "yes", "measured",
+        "x", "99.0 MiB", "1,000.0 MiB", "9.90%", "yes", "measured",
     )  # fmt: skip
-    assert cells(Cost("x", "seconds", 1.0, 10.0, "measured"))[3:5] == ("10.0%", "no")
+    assert cells(Cost("x", "seconds", 1.0, 10.0, "measured"))[3:5] == ("10.00%", "no")
 
 
 def test_the_verb_prints_both_tables_as_json(no_processes):

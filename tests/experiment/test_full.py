@@ -22,6 +22,8 @@ from helptune.train.optimizer import OptimizerConfig, make_optimizer
 from helptune.train.step import init_state
 
 SEVEN = gemma_7b()
+COMPILE_FAST = {"xla_backend_optimization_level": 0}
+"""What is run once is compiled in half the time, and slower."""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -65,34 +67,32 @@ def test_value_and_both_gradients_of_the_loss_are_those_of_full_logits(kept):
     close(ours, theirs, rtol=1e-4)
 
 
-@pytest.mark.parametrize("remat", [False, True])
-def test_the_gradient_of_every_weight_is_that_of_plain_autodiff(tiny_base, batch, remat):
-    nll, weight, ours = jax.jit(full_gradients, static_argnums=(2, 3))(tiny_base, batch, "float32", remat)
-    loss, theirs = jax.jit(jax.value_and_grad(plain_loss))(tiny_base, batch)
+def test_the_gradient_of_every_weight_is_that_of_plain_autodiff(tiny_base, batch):
+    """With blocks computed twice in one of the two generations."""
+    remat = tiny_base.config.post_norms
+    nll, weight, ours = jax.jit(full_gradients, static_argnums=(2, 3), compiler_options=COMPILE_FAST)(
+        tiny_base, batch, "float32", remat
+    )
+    loss, theirs = jax.jit(jax.value_and_grad(plain_loss), compiler_options=COMPILE_FAST)(tiny_base, batch)
     np.testing.assert_allclose(nll / weight, loss, rtol=1e-5)
     close(ours, theirs)
     assert all(np.abs(leaf).max() > 1e-4 for leaf in jax.tree.leaves(theirs))
 
 
-def test_a_few_steps_lower_the_loss_and_change_every_weight(batch):
+def test_a_few_steps_lower_the_loss_and_change_every_weight_but_not_the_base_they_start_from(batch):
     base = init_base(tiny(3), jax.random.key(0), jnp.bfloat16)
     optimizer = make_optimizer(OptimizerConfig(learning_rate=3e-3, warmup_steps=0), 8)
+    before = jax.tree.map(np.array, base)
     state, losses = init_state(masters_of(base), optimizer), []
     for _ in range(8):
         state, metrics = full_step(state, batch, optimizer=optimizer)
         losses.append(float(metrics.loss))
     assert losses[-1] < 0.8 * losses[0]
     assert losses == sorted(losses, reverse=True)
+    jax.tree.map(np.testing.assert_array_equal, base, before)
     for leaf, old in zip(jax.tree.leaves(state.adapters), jax.tree.leaves(base), strict=True):
         assert leaf.dtype == jnp.float32
         assert np.any(np.asarray(leaf) != np.asarray(old, np.float32))
-
-
-def test_masters_are_a_copy_that_training_may_overwrite(tiny_base, batch):
-    before = np.array(tiny_base.embedding)
-    optimizer = make_optimizer(OptimizerConfig(), 2)
-    full_step(init_state(masters_of(tiny_base), optimizer), batch, optimizer=optimizer, dtype="float32")
-    np.testing.assert_array_equal(tiny_base.embedding, before)
 
 
 def test_logits_of_all_words_never_exist():

@@ -264,7 +264,7 @@ def computed_costs() -> list[Cost]:
 def cells(cost: Cost) -> tuple[str, ...]:
     """A row as text: what, LoRA, full, ratio, below a tenth, how."""
     below = "yes" if cost.below_a_tenth else "no"
-    return (cost.what, _text(cost.lora, cost.unit), _text(cost.full, cost.unit), f"{cost.ratio:.1%}", below, cost.how)
+    return (cost.what, _text(cost.lora, cost.unit), _text(cost.full, cost.unit), f"{cost.ratio:.2%}", below, cost.how)
 
 
 def _text(value: float, unit: str) -> str:
