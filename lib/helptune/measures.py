@@ -60,6 +60,28 @@ def bench_generate(
     print(json.dumps(measure(batch, prompt, new_tokens, repeats, precision)))
 
 
+@bench.command("cost")
+def bench_cost(
+    batch: Annotated[int, typer.Option(help="Rows.")] = 4,
+    seq_len: Annotated[int, typer.Option(help="Tokens in a row.")] = 256,
+    steps: Annotated[int, typer.Option(help="Measured steps of each method, after a first one.")] = 10,
+    rank: Annotated[int, typer.Option(help="LoRA rank, on all seven projections.")] = 16,
+    precision: Precision = "bfloat16",
+    as_json: AsJson = False,
+) -> None:
+    """LoRA beside full fine-tuning: measured on the real weights, in two processes (6 GiB); computed for Gemma 7B.
+
+    Example: [bold]helptune bench cost --steps 5[/bold]
+    """
+    from helptune.experiment.cost import Asked, compare, show
+
+    found = compare(Asked(batch, seq_len, steps, rank, precision))
+    if as_json:
+        print(json.dumps(found))
+    else:
+        show(found, console())
+
+
 def plan(
     model: Annotated[str, typer.Option(help="gemma-7b-it, gemma-3-270m, ...: base, and preset.")] = "gemma-7b-it",
     topology: Annotated[str, typer.Option(help="cpu:8, h100:8, a100-80, l4:4, v5e:2x4, v5p:2x2x1, ...")] = "h100:8",

@@ -21,6 +21,7 @@ VERBS = [
     "report",
     "bench train",
     "bench generate",
+    "bench cost",
     "plan",
     "capacity",
     "precision",

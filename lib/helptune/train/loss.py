@@ -114,7 +114,7 @@ def _own_rows(hidden, embedding, targets, weights, nll_of, with_gradient, chunks
 
 def _whole_vocabulary(rows, embedding, targets, with_gradient):
     """(nll [P], its gradient with respect to the rows [P, D] when asked for)."""
-    maximum, total, weighted = _online_softmax(rows, embedding, with_gradient)
+    maximum, total, weighted = online_softmax(rows, embedding, with_gradient)
     target_embedding = embedding[targets].astype(jnp.float32)
     nll = maximum + jnp.log(total) - jnp.sum(rows.astype(jnp.float32) * target_embedding, axis=-1)
     return nll, weighted / total[:, None] - target_embedding if with_gradient else None
@@ -126,7 +126,7 @@ def _cut_vocabulary(rows, embedding, targets, with_gradient):
     """
     P, words = rows.shape[0], embedding.shape[0]
     rows, targets = (jax.lax.all_gather(x, "fsdp", tiled=True) for x in (rows, targets))
-    own_maximum, own_total, own_weighted = _online_softmax(rows, embedding, with_gradient)
+    own_maximum, own_total, own_weighted = online_softmax(rows, embedding, with_gradient)
     maximum = jax.lax.pmax(own_maximum, VOCABULARY)
     share = jnp.exp(own_maximum - maximum)
     total = jax.lax.psum(own_total * share, VOCABULARY)
@@ -142,7 +142,7 @@ def _cut_vocabulary(rows, embedding, targets, with_gradient):
     return nll, jax.lax.psum(jax.lax.psum_scatter(slope, "fsdp", tiled=True), "tensor")
 
 
-def _online_softmax(rows, embedding, with_mean):
+def online_softmax(rows, embedding, with_mean):
     """For each row [P] the largest score m, the sum of exp(score - m), and the sum of exp(score - m) times its word's
     embedding [P, D] when asked for.
     """
