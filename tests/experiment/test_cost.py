@@ -13,8 +13,9 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from helptune.adapt.adapters import init_adapters
 from helptune.adapt.artifact import load_adapter
-from helptune.adapt.lora import LoraConfig, init_adapters
+from helptune.adapt.lora import LoraConfig
 from helptune.cli import app
 from helptune.data.packing import Batch
 from helptune.errors import Interrupted, RunError, SettingError

@@ -14,7 +14,7 @@ from helptune.experiment.steps import random_batch
 from helptune.gemma.base import init_base
 from helptune.gemma.config import gemma_7b, tiny
 from helptune.gemma.model import forward
-from helptune.train.fit import TrainConfig
+from helptune.train.config import TrainConfig
 from helptune.train.flops import step_flops
 from helptune.train.loss import token_nll
 from helptune.train.memory import step_memory

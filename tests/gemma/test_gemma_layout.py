@@ -53,6 +53,7 @@ def read(base, adapter=None):
     cache = empty_cache(base.config, 1, 16, base.dtype)
     if isinstance(base.blocks, tuple):
         cache = cache.replace(k=tuple(cache.k), v=tuple(cache.v))
+        adapter = None if adapter is None else adapter_apart(adapter, base.config.layers)
     parts = []
     for part in (slice(0, 9), slice(9, 12)):
         ones = jnp.ones_like(tokens[:, part])

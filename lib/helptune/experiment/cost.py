@@ -22,13 +22,13 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
+from helptune.adapt.adapters import init_adapters
 from helptune.adapt.artifact import AdapterCard, save_adapter
-from helptune.adapt.lora import LoraConfig, init_adapters
+from helptune.adapt.lora import LoraConfig
 from helptune.errors import HelptuneError, Interrupted, RunError, SettingError
 from helptune.experiment.environment import environment
 from helptune.experiment.full import full_flops, full_memory, full_step, masters_of
 from helptune.experiment.models import Source
-from helptune.experiment.peak import peak_rss_gib
 from helptune.experiment.presets import named_preset
 from helptune.experiment.steps import random_batch
 from helptune.gemma.base import Base
@@ -37,10 +37,11 @@ from helptune.gemma.config import GemmaConfig, gemma3_270m, named
 from helptune.gemma.quantize import base_bytes
 from helptune.gemma.sharding import abstract_base
 from helptune.train.checkpoint import Checkpoints, Progress
-from helptune.train.fit import TrainConfig
+from helptune.train.config import TrainConfig
 from helptune.train.flops import step_flops
 from helptune.train.memory import step_memory
 from helptune.train.optimizer import OptimizerConfig, make_optimizer
+from helptune.train.peak import peak_rss_gib
 from helptune.train.step import TrainState, init_state, train_step
 
 METHODS = ("lora", "full")
@@ -176,7 +177,7 @@ def _lora(asked: Asked, load: Callable[[], Base]):
     lora, optimizer = asked.lora, make_optimizer(OptimizerConfig(), asked.steps + 1)
     state = init_state(init_adapters(lora, base.config, key), optimizer)
     batch = random_batch(base.config.vocab, asked.batch, asked.seq_len, prompt=asked.seq_len // 2)
-    compiled = train_step.lower(base, state, batch, key, lora=lora, optimizer=optimizer).compile()
+    compiled = train_step.lower(base, state, batch, key, method=lora, optimizer=optimizer).compile()
 
     def artifact(state: TrainState, folder: Path) -> None:
         save_adapter(folder, state.adapters, AdapterCard(base.config.name, "0" * 64, lora))

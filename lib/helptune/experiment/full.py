@@ -21,7 +21,7 @@ from helptune.gemma.base import SITES, Base, site_shapes
 from helptune.gemma.config import GemmaConfig
 from helptune.gemma.model import forward
 from helptune.shapes import Array, Float, Int
-from helptune.train.fit import TrainConfig
+from helptune.train.config import TrainConfig
 from helptune.train.flops import adapter_parameters, step_flops
 from helptune.train.loss import POSITIONS, REST, VOCABULARY_BLOCK, online_softmax
 from helptune.train.memory import StepMemory, step_memory
