@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from helptune import measures
+from helptune import measures, several
 from helptune.errors import DataError, HelptuneError, Interrupted, SettingError
 from helptune.options import (
     EMBEDDED,
@@ -171,11 +171,13 @@ def chat(
 ) -> None:
     """Talk with the base model or an adapter. Ctrl-C stops an answer; an empty line or Ctrl-D ends the chat.
 
+    A directory of several adapters answers a --prompt with the base and each of them; in a chat, /use NAME switches.
+
     Example: [bold]helptune chat --adapter runs/first/adapter --prompt "Why is the sky blue?" --greedy[/bold]
     """
     from helptune.experiment.models import load, source_of
     from helptune.gemma.generate import Sampling
-    from helptune.talk import converse, say
+    from helptune.talk import converse, say, say_side_by_side
 
     sampling = Sampling(
         temperature=0.0 if greedy else temperature,
@@ -186,10 +188,13 @@ def chat(
         repetition_penalty=1.0 if greedy else repetition_penalty,
     )
     loaded = load(source_of(model, checkpoint), precision, adapter)
+    turns = [{"role": "user", "content": prompt or ""}]
     if prompt is None:
         converse(loaded, sampling, raw=raw, as_json=as_json)
+    elif loaded.rack is not None:
+        say_side_by_side(loaded, loaded.rack, turns, sampling, raw=raw, as_json=as_json)
     else:
-        say(loaded, [{"role": "user", "content": prompt}], sampling, raw=raw, as_json=as_json)
+        say(loaded, turns, sampling, raw=raw, as_json=as_json)
 
 
 @app.command()
@@ -239,7 +244,7 @@ def report(run: RunDir = Path("runs/first")) -> None:
 
 
 app.add_typer(measures.bench, name="bench")
-for verb in (measures.plan, measures.capacity, measures.precision):
+for verb in (measures.plan, measures.capacity, measures.precision, several.adapters, several.combine, several.tasks):
     app.command()(verb)
 
 

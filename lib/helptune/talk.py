@@ -7,19 +7,30 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 
-from helptune.errors import ContextError, DataError
+from helptune.adapt.mixed import BASE, Rack, mixed
+from helptune.errors import AdapterError, ContextError, DataError
 from helptune.experiment.models import Loaded
 from helptune.gemma.chat import render
 from helptune.gemma.generate import Sampling, generate, stream_text
 from helptune.gemma.layout import prepared
 from helptune.gemma.tokenizer import BOS
 
+_USE = "/use "
+
 
 def converse(loaded: Loaded, sampling: Sampling, *, raw: bool, as_json: bool) -> None:
-    """Answer line after line, each with what was said before, until an empty one. Ctrl-C stops an answer only."""
+    """Answer line after line, each with what was said before, until an empty one. Ctrl-C stops an answer only.
+
+    With several adapters `/use NAME` says who answers from here on; at first it is the base.
+    """
     history: list[dict[str, str]] = []
     loaded = replace(loaded, base=prepared(loaded.base))
+    if loaded.rack is not None:
+        print(f"/use {', /use '.join((BASE, *loaded.rack.names))}: who answers", file=sys.stderr)
     while text := read_line():
+        if loaded.rack is not None and text.startswith(_USE):
+            loaded = _switched(loaded, loaded.rack, text.removeprefix(_USE).strip())
+            continue
         turns = [*history, {"role": "user", "content": text}]
         try:
             answer = say(loaded, turns, sampling, raw=raw, as_json=as_json)
@@ -38,13 +49,37 @@ def converse(loaded: Loaded, sampling: Sampling, *, raw: bool, as_json: bool) ->
         history = [] if raw else [*turns, {"role": "assistant", "content": answer}]
 
 
+def _switched(loaded: Loaded, rack: Rack, name: str) -> Loaded:
+    try:
+        return replace(loaded, adapter=mixed(rack, [name]))
+    except AdapterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return loaded
+
+
+def say_side_by_side(
+    loaded: Loaded, rack: Rack, turns: Sequence[dict[str, str]], sampling: Sampling, *, raw: bool, as_json: bool
+) -> None:
+    """Print the answers of the base and of every adapter on the rack to the last turn, written in one batch."""
+    names, ids = [BASE, *rack.names], _prompt(loaded, turns, raw=raw)
+    answers = generate(loaded.base, [ids] * len(names), sampling, mixed(rack, names))
+    texts = [loaded.tokenizer.decode(answer.tokens) for answer in answers]
+    if as_json:
+        print(json.dumps({n: {"text": t, "ended": a.ended} for n, t, a in zip(names, texts, answers, strict=True)}))
+        return
+    for name, text in zip(names, texts, strict=True):
+        print(f"{name}> {printable(text)}")
+
+
+def _prompt(loaded: Loaded, turns: Sequence[dict[str, str]], *, raw: bool) -> list[int]:
+    if raw:
+        return [BOS, *loaded.tokenizer.encode(turns[-1]["content"])]
+    return render(turns, loaded.tokenizer, loaded.base.config, reply=True)[0]
+
+
 def say(loaded: Loaded, turns: Sequence[dict[str, str]], sampling: Sampling, *, raw: bool, as_json: bool) -> str:
     """Print the answer to the last turn and return it. `raw` continues that turn as plain text, without the format."""
-    base, tokenizer = loaded.base, loaded.tokenizer
-    if raw:
-        ids = [BOS, *tokenizer.encode(turns[-1]["content"])]
-    else:
-        ids, _ = render(turns, tokenizer, base.config, reply=True)
+    base, tokenizer, ids = loaded.base, loaded.tokenizer, _prompt(loaded, turns, raw=raw)
     if not as_json:
         pieces = []
         for piece in stream_text(base, tokenizer, ids, sampling, loaded.adapter):

@@ -7,6 +7,8 @@ from jax.sharding import Mesh
 
 from helptune.adapt.adapters import attach
 from helptune.adapt.artifact import load_adapter
+from helptune.adapt.collection import is_collection, load_collection
+from helptune.adapt.mixed import Rack, rack_of
 from helptune.errors import SettingError, WeightsError
 from helptune.gemma.base import Base
 from helptune.gemma.checkpoints import (
@@ -92,16 +94,21 @@ def source_of(model: str | None, checkpoint: str) -> Source:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What answers: a base, its tokenizer, and an adapter if there is one."""
+    """What answers: a base, its tokenizer, and an adapter if there is one; or several on a rack, to choose from."""
 
     base: Base
     tokenizer: Tokenizer
     adapter: Adapter | None
+    rack: Rack | None = None
 
 
 def load(source: Source, precision: str, adapter: Path | None = None) -> Loaded:
-    """Raises AdapterError for an adapter of another base."""
+    """`adapter` is a folder of one or a directory of several. Raises AdapterError for an adapter of another base."""
     base, attached = source.base(precision), None
+    if adapter is not None and is_collection(adapter):
+        found = load_collection(adapter, base.config, source.sha256())
+        named = {name: (weights, card.method) for name, (weights, card) in found.items()}
+        return Loaded(base, source.tokenizer(precision), None, rack_of(named, base.config, base.dtype))
     if adapter is not None:
         weights, card = load_adapter(adapter, base.config, source.sha256())
         attached = attach(weights, card.method)
