@@ -50,7 +50,7 @@ def loss_curve(ax: Axes, records: Sequence[Mapping[str, Any]]) -> Axes:
     Light points are the loss of single steps and the grey line their mean over the last 10; the blue line is the loss
     of the held-back conversations, with a ring at its lowest. The dashed level is the base: what they cost at step 0.
     """
-    train = [(r["step"], r["loss"]) for r in records if "loss" in r]
+    train = [(r["step"], r["loss"]) for r in records if r.get("loss") is not None]
     held_back = [(r["step"], r["eval_loss"]) for r in records if "eval_loss" in r]
     if train:
         steps, losses = zip(*train, strict=True)
