@@ -119,6 +119,18 @@ def throughput(ax: Axes, records: Sequence[Mapping[str, Any]]) -> Axes:
     return _legend(_plain(ax), columns=2)
 
 
+def schedules(ax: Axes, rates: Mapping[str, Sequence[float]]) -> Axes:
+    """Learning rate of every step, one curve a schedule: `rates` maps its name to the rates of steps 0, 1, 2, ..."""
+    lines = ("-", "--", "-.", ":")
+    for (name, values), color, line in zip(rates.items(), (TUNED, FEW_SHOT, BASE, WORSE), lines, strict=False):
+        ax.plot(range(len(values)), values, line, color=color, linewidth=2, label=name)
+    ax.set_ylim(bottom=0)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+    _labels(ax, "optimizer step", "learning rate")
+    return _legend(_plain(ax), columns=4)
+
+
 def _labels(ax: Axes, x: str, y: str) -> None:
     ax.set_xlabel(x, color=INK, fontsize=_NORMAL)
     ax.set_ylabel(y, color=INK, fontsize=_NORMAL)

@@ -128,5 +128,5 @@ def test_a_gradient_that_overflows_in_the_real_step_is_found_in_its_layer(tmp_pa
 
 def test_many_conversations_are_counted_and_the_first_are_named(tmp_path):
     result = StepMetrics(jnp.float32(jnp.nan), jnp.float32(1), jnp.float32(1), {})
-    with pytest.raises(RunError, match="made from 90 conversations: 'text-0', .* and 78 more"):
+    with pytest.raises(RunError, match=r"made from 90 conversations: 'text-0', .* and 78 more"):
         check_finite(result, 7, NAMED * 9, tmp_path, 0)
