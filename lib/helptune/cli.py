@@ -88,6 +88,10 @@ def finetune(
     max_steps: Annotated[int | None, field("Optimizer steps, at most; 0: epochs decide.", "0")] = None,
     learning_rate: Annotated[float | None, field("Peak learning rate.", "0.0003")] = None,
     warmup_steps: Annotated[int | None, field("Steps until that peak.", "10")] = None,
+    schedule: Annotated[str | None, field("What follows: cosine, linear, constant or wsd.", "cosine")] = None,
+    decay_share: Annotated[float | None, field("Share of all steps in which wsd decays.", "0.2")] = None,
+    lora_plus: Annotated[float | None, field("LoRA+: learning rate of B over that of A.", "1.0")] = None,
+    neftune_alpha: Annotated[float | None, field("NEFTune: strength of noise on the embeddings.", "0.0")] = None,
     adapter: Annotated[
         str | None, field("What is trained: lora, or a bottleneck, houlsby or pfeiffer.", "lora")
     ] = None,
@@ -101,10 +105,14 @@ def finetune(
     ] = None,
     batch_rows: Annotated[int | None, field("Rows in one optimizer step.", "4")] = None,
     accumulate: Annotated[int | None, field("Equal parts in which a step is computed, to save memory.", "1")] = None,
-    remat: Annotated[bool | None, field("Compute each layer twice, to save memory.", "no-remat")] = None,
+    remat: Annotated[
+        str | None, field("What is computed again, to save memory: none, dots (all but products) or full.", "none")
+    ] = None,
     seq_len: Annotated[int | None, field("Tokens in a row.", "256")] = None,
     eval_every: Annotated[int | None, field("Steps between measurements, each with a checkpoint.", "15")] = None,
     patience: Annotated[int | None, field("Measurements without improvement until it stops.", "3")] = None,
+    min_improvement: Annotated[float | None, field("Nats that a lower loss must gain to count as one.", "0.0")] = None,
+    max_rise: Annotated[float | None, field("Nats above the lowest loss at which it stops; 0: never.", "0.0")] = None,
     max_new_tokens: Annotated[int | None, field("Longest answer to a held-out prompt.", "160")] = None,
     seed: Annotated[int | None, field("Decides initialization, data order and dropout.", "0")] = None,
 ) -> None:
@@ -126,10 +134,12 @@ def finetune(
         model=model, checkpoint=absolute(checkpoint), train_file=absolute(data), heldout_file=absolute(heldout),
         precision=precision, mesh=mesh_sizes(mesh), deterministic=deterministic,
         epochs=epochs, max_steps=max_steps, learning_rate=learning_rate, warmup_steps=warmup_steps,
+        schedule=schedule, decay_share=decay_share, lora_plus=lora_plus, neftune_alpha=neftune_alpha,
         adapter=adapter, bottleneck_width=bottleneck_width, rank=rank, alpha=alpha, dropout=dropout,
         sites=tuple(sites.split(",")) if sites is not None else None,
         rank_stabilized=rank_stabilized, batch_rows=batch_rows, accumulate=accumulate, remat=remat, seq_len=seq_len,
-        eval_every=eval_every, patience=patience, max_new_tokens=max_new_tokens, seed=seed,
+        eval_every=eval_every, patience=patience, min_improvement=min_improvement, max_rise=max_rise,
+        max_new_tokens=max_new_tokens, seed=seed,
     )  # fmt: skip
     # The backend reads its flags, and a process finds its peers, before anything is computed.
     from helptune.train import distributed

@@ -32,6 +32,8 @@ def bench_train(
     seq_len: Annotated[int, typer.Option(help="Tokens in a row.")] = 256,
     steps: Annotated[int, typer.Option(help="Measured steps, after a first one that compiles.")] = 10,
     rank: Annotated[int, typer.Option(help="LoRA rank, on all seven projections.")] = 16,
+    accumulate: Annotated[int, typer.Option(help="Equal parts in which a step is computed.")] = 1,
+    remat: Annotated[str, typer.Option(help="What is computed again, to save memory: none, dots or full.")] = "none",
     precision: Precision = "bfloat16",
 ) -> None:
     """Training throughput on the real weights, as one line of JSON.
@@ -40,7 +42,7 @@ def bench_train(
     """
     from helptune.experiment.bench import bench_train as measure
 
-    print(json.dumps(measure(batch, seq_len, steps, precision, rank)))
+    print(json.dumps(measure(batch, seq_len, steps, precision, rank, accumulate, remat)))
 
 
 @bench.command("generate")
@@ -94,7 +96,7 @@ def plan(
     precision: Annotated[str | None, precision_option(show_default=THE_PRESETS)] = None,
     rank: Annotated[int | None, field("LoRA rank.", THE_PRESETS)] = None,
     dropout: Annotated[float | None, field("Dropout on the adapter's input.", THE_PRESETS)] = None,
-    remat: Annotated[bool | None, field("Compute layers twice, to save memory.", THE_PRESETS)] = None,
+    remat: Annotated[str | None, field("What is computed again, to save memory.", THE_PRESETS)] = None,
     compiled: Annotated[bool, typer.Option("--compile/--no-compile", help="Ask XLA too; else the closed form.")] = True,
     execute: Annotated[bool, typer.Option("--execute", help="Run real steps here, with random weights.")] = False,
     layers: Annotated[str, typer.Option(help="Depths to execute; two or more are extrapolated.")] = "1,3",

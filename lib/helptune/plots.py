@@ -50,7 +50,7 @@ def loss_curve(ax: Axes, records: Sequence[Mapping[str, Any]]) -> Axes:
     Light points are the loss of single steps and the grey line their mean over the last 10; the blue line is the loss
     of the held-back conversations, with a ring at its lowest. The dashed level is the base: what they cost at step 0.
     """
-    train = [(r["step"], r["loss"]) for r in records if "loss" in r]
+    train = [(r["step"], r["loss"]) for r in records if r.get("loss") is not None]
     held_back = [(r["step"], r["eval_loss"]) for r in records if "eval_loss" in r]
     if train:
         steps, losses = zip(*train, strict=True)
@@ -117,6 +117,18 @@ def throughput(ax: Axes, records: Sequence[Mapping[str, Any]]) -> Axes:
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     _labels(ax, "optimizer step", "tokens per second")
     return _legend(_plain(ax), columns=2)
+
+
+def schedules(ax: Axes, rates: Mapping[str, Sequence[float]]) -> Axes:
+    """Learning rate of every step, one curve a schedule: `rates` maps its name to the rates of steps 0, 1, 2, ..."""
+    lines = ("-", "--", "-.", ":")
+    for (name, values), color, line in zip(rates.items(), (TUNED, FEW_SHOT, BASE, WORSE), lines, strict=False):
+        ax.plot(range(len(values)), values, line, color=color, linewidth=2, label=name)
+    ax.set_ylim(bottom=0)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+    _labels(ax, "optimizer step", "learning rate")
+    return _legend(_plain(ax), columns=4)
 
 
 def _labels(ax: Axes, x: str, y: str) -> None:

@@ -113,7 +113,7 @@ def test_the_defaults_shown_are_those_of_the_small_preset():
     assert {"rank", "seq_len", "epochs", "learning_rate", "precision", "model"} <= set(shown)
     for name, text in shown.items():
         assert name in known | vars(RunConfig().train.optimizer).keys()
-        kind = {"sites": lambda t: tuple(t.split(",")), "remat": lambda t: t == "remat"}.get(name, _value)
+        kind = {"sites": lambda t: tuple(t.split(","))}.get(name, _value)
         assert override(RunConfig(), **{name: kind(text)}) == RunConfig()
 
 
@@ -133,9 +133,9 @@ def test_options_override_a_preset_and_a_configuration_of_a_run(helptune, tmp_pa
     monkeypatch.setattr(finetune, "finetune", lambda config, run: asked.append(config) or {})
     monkeypatch.setattr("helptune.experiment.report.terminal_summary", lambda run: "done")
     large = ["finetune", "--preset", "gemma-7b-it", "--checkpoint", "models/7b", "--mesh", "1,8,1", "--base", "int4"]
-    helptune(*large, "--no-remat", "--data", "mixture.jsonl")
+    helptune(*large, "--remat", "dots", "--data", "mixture.jsonl")
     absolute = {"checkpoint": str(Path("models/7b").resolve()), "train_file": str(Path("mixture.jsonl").resolve())}
-    changed = {"mesh": (1, 8, 1), "precision": "int4", "remat": False, **absolute}
+    changed = {"mesh": (1, 8, 1), "precision": "int4", "remat": "dots", **absolute}
     assert asked[-1] == override(PRESETS["gemma-7b-it"], **changed)
     (tmp_path / "config.json").write_text(to_json(asked[-1]))
     helptune("finetune", "--config", tmp_path / "config.json", "--seed", 3)

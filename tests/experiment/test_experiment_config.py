@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helptune.adapt.lora import LoraConfig
-from helptune.errors import RunError
+from helptune.errors import RunError, SettingError
 from helptune.experiment.config import RunConfig, differences, read_config, to_json
 from helptune.gemma.base import SITES
 from helptune.gemma.quantize import PRECISIONS
@@ -63,6 +63,11 @@ WRONG = {
     "not an object": ([], "the file must be an object, found []"),
     "a site that does not exist": ({"lora": {"sites": ["q", "x"]}}, "lora sites ['q', 'x']: choose a subset of"),
     "a value out of range": ({"lora": {"dropout": 1.0}}, "lora dropout=1.0: must be"),
+    "a policy of recomputing as it was called once": (
+        {"train": {"remat": True}},
+        "train.remat must be of type str, found True",
+    ),
+    "an unknown policy of recomputing": ({"train": {"remat": "some"}}, "remat 'some' is not one of none, dots, full"),
     "values that do not fit each other": ({"train": {"accumulate": 3}}, "batch_rows=4 cannot be split"),
 }
 
@@ -135,10 +140,20 @@ def test_every_field_counts_as_a_difference():
         return sum(leaves(v) if isinstance(v, dict) else 1 for v in values.values())
 
     old = RunConfig()
-    optimizer = OptimizerConfig(0.1, 1, 0.2, 0.8, 0.9, 0.2, 2.0)
-    steps = {"epochs": 9, "max_steps": 3, "eval_every": 5, "patience": 7}
-    train = TrainConfig(seq_len=64, batch_rows=6, accumulate=2, seed=1, remat=True, optimizer=optimizer, **steps)
+    optimizer = OptimizerConfig(0.1, 1, 0.2, 0.8, 0.9, 0.2, 2.0, "wsd", 0.5, 1.0)
+    steps = {"epochs": 9, "max_steps": 3, "eval_every": 5, "patience": 7, "min_improvement": 0.1, "max_rise": 1.0}
+    train = TrainConfig(
+        seq_len=64, batch_rows=6, accumulate=2, seed=1, remat="full", neftune_alpha=5.0, optimizer=optimizer, **steps
+    )
     base = RunConfig("a", "b", "int8", (1, 2, 1), True, "c", "d", "e", "f", 7, 1.5)
     lora = LoraConfig(3, 5.0, 0.5, ("q",), True)
     new = replace(base, adapter="pfeiffer", bottleneck_width=8, lora=lora, train=train)
-    assert len(differences(old, new)) == leaves(asdict(old))
+    with_ratio = replace(old, train=replace(old.train, optimizer=OptimizerConfig(lora_plus=4.0)))  # not of a bottleneck
+    assert len(differences(old, new) + differences(old, with_ratio)) == leaves(asdict(old))
+
+
+def test_only_lora_has_a_matrix_b_to_give_another_learning_rate():
+    train = TrainConfig(optimizer=OptimizerConfig(lora_plus=16.0))
+    assert RunConfig(train=train).train.optimizer.lora_plus == 16
+    with pytest.raises(SettingError, match=r"lora_plus=16\.0: only LoRA .* with adapter houlsby leave it at 1"):
+        RunConfig(adapter="houlsby", train=train)

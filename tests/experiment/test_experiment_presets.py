@@ -29,7 +29,7 @@ def test_the_large_preset_lies_within_the_specification():
     assert 2_000 <= train.max_steps <= 8_000
     assert 1e-4 <= optimizer.learning_rate <= 5e-4
     assert (optimizer.warmup_steps, optimizer.clip_norm, optimizer.weight_decay) == (500, 1.0, 0.01)
-    assert train.remat
+    assert train.remat == "full"
 
 
 def test_a_micro_batch_of_the_large_preset_is_whole_rows_on_one_and_on_eight_devices():

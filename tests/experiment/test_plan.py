@@ -28,7 +28,7 @@ from helptune.train.memory import step_memory
 from helptune.train.topology import Topology, parse_topology
 
 SEVEN, LORA, ONE = gemma_7b(), LoraConfig(dropout=0.1), (1, 1, 1)
-TRAIN = TrainConfig(batch_rows=8, seq_len=1024, remat=True)
+TRAIN = TrainConfig(batch_rows=8, seq_len=1024, remat="full")
 ASKED = Settings(ONE, TRAIN, "bfloat16")
 GIB = 2**30
 
@@ -54,7 +54,7 @@ def test_a_plan_fits_when_it_needs_at_most_the_allowed_share(spare, verdict):
 @pytest.mark.parametrize(
     ("asked", "enough", "options"),
     [
-        (with_train(remat=False), ASKED, "--remat"),
+        (with_train(remat="none"), ASKED, "--remat full"),
         (ASKED, with_train(accumulate=4), "--accumulate 4"),
         (ASKED, replace(with_train(accumulate=8), precision="int8"), "--accumulate 8 --base int8"),
         (ASKED, replace(with_train(accumulate=8, seq_len=512), precision="int4"),
@@ -70,7 +70,7 @@ def test_the_smallest_change_that_fits_is_advised(asked, enough, options):
 
 @pytest.mark.parametrize("gib", [8, 10, 12, 16, 20, 24, 40])
 def test_what_is_advised_fits_and_is_really_other_than_what_was_asked(gib):
-    asked = with_train(remat=False)
+    asked = with_train(remat="none")
     found = nearest(SEVEN, LORA, asked, USABLE * gib * GIB)
     assert need(found) <= USABLE * gib * GIB < need(asked)
     assert found.changes(asked)

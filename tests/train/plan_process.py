@@ -16,7 +16,7 @@ from helptune.train.topology import parse_topology
 CONFIG = replace(
     tiny(1, vocab=16_384), layers=4, width=512, mlp_width=2_048, heads=8, kv_heads=8, head_width=64, context=1_024
 )
-LORA, TRAIN = LoraConfig(rank=8), TrainConfig(batch_rows=8, seq_len=128, remat=True)
+LORA, TRAIN = LoraConfig(rank=8), TrainConfig(batch_rows=8, seq_len=128, remat="full")
 CASES = {
     "1,8,1 float32": RunConfig(precision="float32", mesh=(1, 8, 1), lora=LORA, train=TRAIN),
     "2,2,2 int8": RunConfig(precision="int8", mesh=(2, 2, 2), lora=LORA, train=TRAIN),

@@ -53,13 +53,6 @@ def test_weights_that_are_no_numbers_end_the_run_before_it_trains(tmp_path):
     assert not (tmp_path / "adapter").exists()
 
 
-def test_a_run_that_diverges_ends_at_its_next_measurement_and_keeps_its_best(tmp_path):
-    wild = replace(CONFIG, optimizer=replace(CONFIG.optimizer, learning_rate=1e30, warmup_steps=1))
-    with pytest.raises(RunError, match=rf"is nan after step {EVAL_EVERY}; .* holds that of step 0, the best so far"):
-        fit(base(), TRAIN, DEV, LORA, wild, tmp_path, SHA)
-    assert load_adapter(tmp_path / "adapter", base().config, SHA)[1].step == 0
-
-
 def test_training_changes_no_bit_of_the_base(tmp_path):
     before = jax.tree.map(lambda leaf: np.array(leaf), base())
     train(tmp_path)
@@ -97,18 +90,10 @@ def test_the_best_adapter_is_kept_not_the_last(whole):
     assert (card.step, card.eval_loss, card.method) == (result.best_step, result.best_loss, LORA)
 
 
-@pytest.mark.parametrize("patience", [1, 2])
-def test_training_stops_after_as_many_measurements_without_improvement_as_patience_says(tmp_path, whole, patience):
-    result = train(tmp_path, patience=patience)
-    assert result.stopped_early
-    assert result.steps == result.best_step + patience * EVAL_EVERY < STEPS
-    assert (result.best_step, result.best_loss) == (whole[1].best_step, whole[1].best_loss)
-    assert same_bits(result.adapters, whole[1].adapters)
-
-
 def test_a_run_that_reaches_its_end_did_not_stop_early(whole):
     assert whole[1].steps == STEPS
     assert not whole[1].stopped_early
+    assert whole[1].stopped_because == ""
 
 
 @pytest.mark.parametrize("patience", [1, 9])
@@ -141,6 +126,10 @@ def test_a_run_without_examples_is_refused(tmp_path, train_set, dev):
         ({"epochs": 0}, "must be at least 1"),
         ({"eval_every": 0}, "must be at least 1"),
         ({"patience": 0}, "must be at least 1"),
+        ({"min_improvement": -0.1}, "min_improvement=-0.1"),
+        ({"max_rise": float("nan")}, "max_rise=nan"),
+        ({"neftune_alpha": -5.0}, "neftune_alpha=-5.0"),
+        ({"remat": "some"}, "remat 'some' is not one of none, dots, full"),
     ],
     ids=str,
 )

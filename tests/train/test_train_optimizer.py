@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from helptune.train.optimizer import OptimizerConfig, learning_rate, make_optimizer
+from helptune.train.optimizer import SCHEDULES, OptimizerConfig, learning_rate, make_optimizer
 
 
 def test_the_schedule_starts_at_zero_peaks_after_the_warmup_and_ends_at_its_final_fraction():
@@ -31,6 +31,65 @@ def test_a_run_as_short_as_its_warmup_never_exceeds_the_peak(total_steps):
     rates = [float(schedule(step)) for step in range(total_steps + 1)]
     assert all(0 <= rate <= 1e-3 * (1 + 1e-6) for rate in rates)
     assert rates[1] == pytest.approx(1e-4)
+
+
+def rates(total_steps, **config):
+    schedule = learning_rate(OptimizerConfig(**config), total_steps)
+    return np.array([float(schedule(step)) for step in range(total_steps + 1)])
+
+
+EVERY_SCHEDULE = pytest.mark.parametrize("schedule", SCHEDULES)
+
+
+@EVERY_SCHEDULE
+@pytest.mark.parametrize("warmup", [0, 10])
+def test_every_schedule_rises_to_its_peak_falls_ever_after_and_never_jumps(schedule, warmup):
+    found = rates(100, learning_rate=1e-3, warmup_steps=warmup, schedule=schedule)
+    assert found[warmup] == found.max() == pytest.approx(1e-3)
+    assert (np.diff(found[: warmup + 1]) > 0).all()
+    assert (np.diff(found[warmup:]) <= 0).all()
+    assert np.abs(np.diff(found)).max() <= 1e-3 / 10 + 1e-9
+
+
+@EVERY_SCHEDULE
+def test_every_schedule_ends_where_it_says(schedule):
+    found = rates(100, learning_rate=1e-3, warmup_steps=10, final_fraction=0.3, schedule=schedule)
+    assert found[-1] == pytest.approx(1e-3 if schedule == "constant" else 3e-4)
+
+
+def test_linear_is_halfway_down_in_the_middle_and_constant_stays():
+    assert rates(110, learning_rate=1e-3, final_fraction=0.0, schedule="linear")[60] == pytest.approx(5e-4)
+    assert (rates(110, learning_rate=1e-3, schedule="constant")[10:] == np.float32(1e-3)).all()
+
+
+def test_wsd_is_at_its_peak_until_its_share_of_the_steps_is_left():
+    found = rates(100, learning_rate=1e-3, warmup_steps=10, final_fraction=0.0, schedule="wsd", decay_share=0.25)
+    np.testing.assert_allclose(found[10:76], 1e-3, rtol=1e-6)
+    np.testing.assert_allclose(found[75:], 1e-3 * np.linspace(1, 0, 26), atol=1e-9)
+
+
+@EVERY_SCHEDULE
+@pytest.mark.parametrize("total_steps", [1, 9, 10, 11])
+def test_no_schedule_of_a_run_as_short_as_its_warmup_exceeds_the_peak(schedule, total_steps):
+    found = rates(total_steps, learning_rate=1e-3, warmup_steps=10, schedule=schedule)
+    assert found.max() <= 1e-3 * (1 + 1e-6)
+    assert found[1] == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize("ratio", [1.0, 16.0])
+def test_lora_plus_moves_b_so_many_times_as_far_and_leaves_a_alone(ratio):
+    """Its weight decay too: equal to an optimizer whose B has a learning rate of its own, here two optimizers."""
+    config = OptimizerConfig(learning_rate=1e-3, warmup_steps=0, weight_decay=0.1, clip_norm=1e9, lora_plus=ratio)
+    gradients = [{"q": as_float32(tree)} for tree in random_trees(5, 1.0)]
+    start = {"q": {"a": jnp.ones((3, 2)), "b": jnp.ones(4)}}
+    together = updates(config, gradients, start)[-1]["q"]
+
+    def alone(leaf, rate):
+        config = OptimizerConfig(learning_rate=rate, warmup_steps=0, weight_decay=0.1, clip_norm=1e9)
+        return updates(config, [g["q"][leaf] for g in gradients], start["q"][leaf])[-1]
+
+    np.testing.assert_array_equal(together["a"], alone("a", 1e-3))
+    np.testing.assert_allclose(together["b"], alone("b", 1e-3 * ratio), rtol=1e-5)
 
 
 def updates(config, gradients, start, total_steps=20):
@@ -108,6 +167,9 @@ def test_equal_configurations_share_one_optimizer_so_that_a_step_is_compiled_onc
         ({"clip_norm": 0.0}, "clip_norm=0.0"),
         ({"warmup_steps": -1}, "warmup_steps=-1"),
         ({"weight_decay": -0.1}, "neither may be negative"),
+        ({"schedule": "step"}, "schedule 'step' is not one of cosine, linear, constant, wsd"),
+        ({"decay_share": 0.0}, "decay_share=0.0"),
+        ({"lora_plus": 0.0}, "lora_plus=0.0"),
     ],
     ids=str,
 )

@@ -9,10 +9,12 @@ import pytest
 from train_runs import COMPILE_FAST, examples, same_bits
 
 from helptune.adapt.adapters import init_adapters
+from helptune.adapt.bottleneck import BottleneckConfig
 from helptune.adapt.lora import LoraConfig
 from helptune.data.packing import Example, collate
 from helptune.gemma.base import init_base
 from helptune.gemma.config import tiny
+from helptune.gemma.model import REMAT
 from helptune.train.optimizer import OptimizerConfig, make_optimizer
 from helptune.train.step import eval_step, gradients, init_state, nll_sum, train_step
 
@@ -21,7 +23,9 @@ KEY = jax.random.key(0)
 nll_and_gradient = jax.jit(
     jax.value_and_grad(nll_sum, argnums=1), static_argnames="method", compiler_options=COMPILE_FAST
 )
-batch_gradients = jax.jit(gradients, static_argnames="method", compiler_options=COMPILE_FAST)
+batch_gradients = jax.jit(
+    gradients, static_argnames=("method", "remat", "neftune_alpha"), compiler_options=COMPILE_FAST
+)
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +78,27 @@ def test_1x8_2x4_and_8x1_micro_batches_give_one_gradient(base, adapters, uneven)
     expected = nll, count, jax.tree.map(lambda g: g / count, gradient)
     for parts in (1, 2, 8):
         close(batch_gradients(base, adapters, LORA, split(uneven, parts), KEY), expected)
+
+
+def test_64_rows_one_by_one_or_in_4_parts_give_one_gradient(base, adapters):
+    """The smallest effective batch of the 7B preset; 256 rows are four times the same sum."""
+    texts = examples(64, seed=7, words=512)
+    rows = collate(texts, [[i] for i in range(64)], 24, 64)
+    single, parts = (batch_gradients(base, adapters, LORA, split(rows, n), KEY) for n in (64, 4))
+    close(single, parts)
+    assert float(single[1]) == sum(sum(text.supervised[1:]) for text in texts)
+
+
+@pytest.mark.parametrize(
+    "method", [replace(LORA, dropout=0.2), BottleneckConfig(8, "houlsby")], ids=["lora", "houlsby"]
+)
+@pytest.mark.parametrize("remat", REMAT[1:])
+def test_recomputing_changes_no_gradient(base, uneven, method, remat):
+    new = init_adapters(method, base.config, KEY)
+    trained = jax.tree.map(lambda leaf: leaf + 0.1 * jax.random.normal(KEY, leaf.shape), new)
+    micro = split(uneven, 2)
+    kept = batch_gradients(base, trained, method, micro, KEY)
+    close(batch_gradients(base, trained, method, micro, KEY, remat), kept, rtol=1e-4)
 
 
 def test_averaging_the_means_of_micro_batches_would_be_another_gradient(base, adapters, uneven):

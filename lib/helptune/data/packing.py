@@ -32,10 +32,14 @@ class Batch:
 
 @dataclass(frozen=True)
 class Example:
-    """One conversation as the model reads it: token ids, and which of them it should have produced itself."""
+    """One conversation as the model reads it: token ids, and which of them it should have produced itself.
+
+    `id` is the conversation's, for messages.
+    """
 
     ids: tuple[int, ...]
     supervised: tuple[bool, ...]
+    id: str = ""
 
     def __len__(self) -> int:
         """Places it takes in a row: each token but the last predicts the next one."""
@@ -52,7 +56,7 @@ def tokenize(
     examples = []
     for conversation in conversations:
         ids, supervised = render(conversation.messages, tokenizer, config)
-        example = Example(tuple(ids), tuple(supervised))
+        example = Example(tuple(ids), tuple(supervised), conversation.id)
         if len(ids) > config.context:
             raise ContextError(
                 f"conversation {conversation.id!r} has {len(ids)} tokens, the context of {config.name} is "

@@ -9,6 +9,7 @@ from typing import Any
 from helptune.adapt.adapters import AdapterConfig
 from helptune.errors import SettingError
 from helptune.gemma.config import GemmaConfig
+from helptune.gemma.model import REMAT
 from helptune.gemma.sharding import check_mesh, mesh_shapes
 from helptune.train.config import TrainConfig
 from helptune.train.memory import MeshShape, step_memory
@@ -85,8 +86,8 @@ def advice(
 
 
 def as_options(settings: dict[str, Any]) -> str:
-    """As they are typed: `--remat --accumulate 4`."""
-    return " ".join(f"--{name}" if value is True else f"--{name} {value}" for name, value in settings.items())
+    """As they are typed: `--remat full --accumulate 4`."""
+    return " ".join(f"--{name} {value}" for name, value in settings.items())
 
 
 def _need(config: GemmaConfig, method: AdapterConfig, settings: Settings) -> int:
@@ -103,7 +104,7 @@ def _neighbours(config: GemmaConfig, asked: Settings, count: int) -> Iterator[Se
     for mesh in _meshes(config, count):
         whole = [n for n in parts if rows // n % (mesh[0] * mesh[1]) == 0]
         for remat, accumulate, precision, seq_len in product(
-            {asked.train.remat, True}, whole, [asked.precision, *fewer_bits], lengths
+            REMAT[REMAT.index(asked.train.remat) :], whole, [asked.precision, *fewer_bits], lengths
         ):
             if _divides(config, mesh, precision):
                 train = replace(asked.train, remat=remat, accumulate=accumulate, seq_len=seq_len)
@@ -129,4 +130,5 @@ def _distance(settings: Settings, asked: Settings) -> tuple[float, ...]:
     fewer_bits = _BITS[asked.precision] - _BITS[settings.precision]
     parts = log2(settings.train.accumulate / asked.train.accumulate)
     _, fsdp, tensor = settings.mesh
-    return shorter, fewer_bits, len(settings.changes(asked)), parts, tensor, -fsdp
+    again = REMAT.index(settings.train.remat)
+    return shorter, fewer_bits, len(settings.changes(asked)), parts, again, tensor, -fsdp

@@ -13,22 +13,28 @@ from helptune.experiment.steps import random_batch, timed_steps
 from helptune.gemma.generate import Sampling, stream
 from helptune.gemma.layout import prepared
 from helptune.gemma.tokenizer import BOS
+from helptune.train.config import TrainConfig
 from helptune.train.optimizer import OptimizerConfig
 from helptune.train.peak import peak_rss_gib
 
 
-def bench_train(batch: int, seq_len: int, steps: int, precision: str, rank: int) -> dict[str, Any]:
+def bench_train(
+    batch: int, seq_len: int, steps: int, precision: str, rank: int, accumulate: int = 1, remat: str = "none"
+) -> dict[str, Any]:
     """Median time of optimizer steps on the real weights: all seven sites, half of the random tokens supervised."""
     if min(batch, seq_len, steps) < 1:
         raise SettingError(f"batch={batch}, seq_len={seq_len}, steps={steps}: all must be at least 1")
+    TrainConfig(seq_len=seq_len, batch_rows=batch, accumulate=accumulate, remat=remat)  # checks what is left
     base, lora = Source().base(precision), LoraConfig(rank=rank, alpha=2.0 * rank)
-    data = random_batch(base.config.vocab, batch, seq_len, prompt=seq_len // 2)
-    _, seconds = timed_steps(base, lora, OptimizerConfig(), data, steps + 1)
+    data = random_batch(base.config.vocab, batch, seq_len, prompt=seq_len // 2, parts=accumulate)
+    _, seconds = timed_steps(base, lora, OptimizerConfig(), data, steps + 1, remat=remat)
     median = statistics.median(seconds[1:])
     return {
         "model": base.config.name,
         "batch": batch,
+        "accumulate": accumulate,
         "seq_len": seq_len,
+        "remat": remat,
         "precision": precision,
         "steps": steps,
         "first_step_s": round(seconds[0], 3),

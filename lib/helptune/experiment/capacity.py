@@ -105,11 +105,11 @@ def table(rows: list[dict[str, Any]], cases: tuple[Case, ...] = CASES) -> str:
     """The rows of `cases` as markdown, with what was executed below."""
     by_case = {_key(row): row for row in rows}
     shown = [by_case[json.dumps(asdict(case))] for case in cases]
-    lora, config = named_preset(PRESET).lora, named(PRESET)
+    lora, remat, config = named_preset(PRESET).lora, named_preset(PRESET).train.remat, named(PRESET)
     lines = [
-        f"One training step of {config.name} with remat, LoRA rank {lora.rank} on {len(lora.sites)} sites and dropout "
-        f"{lora.dropout}, jax {', '.join(sorted({row['jax'] for row in rows}))}. GiB on one device; a step fits when "
-        f"it needs at most {USABLE:.0%} of it. No row has run on such a device.",
+        f"One training step of {config.name} with remat {remat}, LoRA rank {lora.rank} on {len(lora.sites)} sites and "
+        f"dropout {lora.dropout}, jax {', '.join(sorted({row['jax'] for row in rows}))}. GiB on one device; a "
+        f"step fits when it needs at most {USABLE:.0%} of it. No row has run on such a device.",
         "",
         "| devices | mesh (data, fsdp, tensor) | base | rows x tokens at once | computed | compiled | device | verdict "
         "| what was done | date |",

@@ -57,6 +57,11 @@ class RunConfig:
         if self.adapter not in ("lora", *PLACEMENTS):
             raise SettingError(f"adapter {self.adapter!r} is not one of lora, {', '.join(PLACEMENTS)}")
         _ = self.method  # checks the width
+        if self.adapter != "lora" and self.train.optimizer.lora_plus != 1:
+            raise SettingError(
+                f"lora_plus={self.train.optimizer.lora_plus}: only LoRA has the matrices A and B that it tells apart; "
+                f"with adapter {self.adapter} leave it at 1"
+            )
 
     @property
     def method(self) -> AdapterConfig:

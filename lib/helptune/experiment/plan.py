@@ -148,7 +148,10 @@ def lower_step(config: GemmaConfig, run: RunConfig, mesh: Mesh) -> Any:
     batch = placed(Batch(ids, ids, weights, ids, ids), None, ROWS, None)
     state, key = placed(jax.eval_shape(state_and_key))
     base = abstract_base(config, run.precision, mesh)
-    return train_step.lower(base, state, batch, key, method=run.method, optimizer=optimizer, remat=train.remat)
+    return train_step.lower(
+        base, state, batch, key, method=run.method, optimizer=optimizer, remat=train.remat,
+        neftune_alpha=train.neftune_alpha,
+    )  # fmt: skip
 
 
 def show(found: dict[str, Any], console: Console) -> None:
@@ -159,7 +162,7 @@ def show(found: dict[str, Any], console: Console) -> None:
     mesh = ",".join(str(size) for size in found["mesh"].values())
     console.print(
         f"{found['model']} on {found['topology']}, mesh {mesh}: {found['batch']} x {found['seq']} tokens a step in "
-        f"{found['accumulate']} part(s), base {found['base']}, rank {found['rank']}" + ", remat" * found["remat"]
+        f"{found['accumulate']} part(s), base {found['base']}, rank {found['rank']}, remat {found['remat']}"
     )
     console.print(table)
     cache = found["kv_cache_per_row"] / GIB

@@ -31,7 +31,7 @@ PRESETS = {
             max_steps=2_000,
             eval_every=100,
             patience=5,
-            remat=True,
+            remat="full",
             optimizer=OptimizerConfig(learning_rate=2e-4, warmup_steps=500, weight_decay=0.01, clip_norm=1.0),
         ),
     ),

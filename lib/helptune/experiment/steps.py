@@ -13,16 +13,18 @@ from helptune.train.optimizer import OptimizerConfig, make_optimizer
 from helptune.train.step import init_state, train_step
 
 
-def random_batch(vocab: int, rows: int, tokens: int, prompt: int = 0) -> Batch:
-    """One micro-batch [1, rows, tokens] of random tokens, each row one segment; the first `prompt` have no loss."""
-    ids = np.random.default_rng(0).integers(0, vocab, (1, rows, tokens + 1), dtype=np.int32)
-    positions = np.broadcast_to(np.arange(tokens, dtype=np.int32), (1, rows, tokens))
+def random_batch(vocab: int, rows: int, tokens: int, prompt: int = 0, parts: int = 1) -> Batch:
+    """Micro-batches [parts, rows / parts, tokens] of random tokens, each row one segment; the first `prompt` of a row
+    have no loss.
+    """
+    ids = np.random.default_rng(0).integers(0, vocab, (parts, rows // parts, tokens + 1), dtype=np.int32)
+    positions = np.broadcast_to(np.arange(tokens, dtype=np.int32), (parts, rows // parts, tokens))
     weights = (positions >= prompt).astype(np.float32)
     return Batch(ids[..., :-1], ids[..., 1:], weights, positions, np.ones_like(positions))
 
 
 def timed_steps(
-    base: Base, method: AdapterConfig, config: OptimizerConfig, batch: Batch, steps: int, *, remat: bool = False
+    base: Base, method: AdapterConfig, config: OptimizerConfig, batch: Batch, steps: int, *, remat: str = "none"
 ) -> tuple[list[float], list[float]]:
     """(losses, seconds) of so many steps on the same batch; the first one compiles."""
     optimizer = make_optimizer(config, steps)

@@ -11,11 +11,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.ad_checkpoint import checkpoint_name
 
 from helptune.gemma.config import GemmaConfig
 from helptune.shapes import AnyArray, Array, Float, Int
 
 _MASKED = -1e30
+ATTENDED = "attended"
+"""What attention gives and what its gradient needs of it, by name: a policy of recomputing can keep them."""
 QUERIES_AT_ONCE = 512
 """Of a text longer than `_SHORT_TEXT`, so many queries have scores in memory at the same time."""
 _SHORT_TEXT, _SHORT_PART = 1_024, 128  # a short text is read in many parts, a longer one in about four
@@ -103,7 +106,7 @@ def _attend_forward(q, k, v, distance, window):
         _, (out, log_sum) = jax.lax.scan(read, None, (_cut(q[:, queries]), _cut(distance[:, queries, keys])))
         outs.append(_joined(out))
         log_sums.append(log_sum)
-    out = jnp.concatenate(outs, axis=1)
+    out, log_sums = checkpoint_name((jnp.concatenate(outs, axis=1), log_sums), ATTENDED)
     return out, (q, k, v, distance, window, out, log_sums)
 
 

@@ -4,21 +4,28 @@ The block leaves are stacked on a leading axis L and run by `jax.lax.scan`, so a
 one of 2. Gemma 1 and Gemma 3 share this path; what differs is in `GemmaConfig`.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import accumulate
 from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
-from helptune.gemma.attention import KVCache, attend, distances, remember
-from helptune.gemma.base import Base, site_shapes
+from helptune.gemma.attention import ATTENDED, KVCache, attend, distances, remember
+from helptune.gemma.base import SITES, Base, site_shapes
 from helptune.gemma.layers import geglu, rms_norm
 from helptune.gemma.quantize import matmul
 from helptune.gemma.rope import rope_tables, rotate
 from helptune.gemma.rows import rows_matmul
 from helptune.gemma.sharding import ROWS, constrain
 from helptune.shapes import AnyArray, Array, Float, Int
+
+REMAT = ("none", "dots", "full")
+"""What the backward pass computes again, from nothing to whole blocks: each saves more memory than the one before."""
+KEPT = (*SITES, ATTENDED)
+"""What "dots" keeps of a block: its products with weights, and attention's. The cheap rest is made again."""
 
 
 class Adapter(Protocol):
@@ -41,12 +48,14 @@ def forward(
     adapter: Adapter | None = None,
     cache: KVCache | None = None,
     *,
-    remat: bool = False,
+    noise: Float[Array, "B T D"] | None = None,
+    remat: str = "none",
 ) -> tuple[Float[Array, "B T D"], KVCache | None]:
     """Final hidden states, and the cache with these tokens added when one is given.
 
     Tokens of different `segments` never see each other; segment 0 is padding. With a cache, queries see its tokens too.
-    With `remat` the backward pass computes each block again from its input, all that is kept of it.
+    `noise` is added to the embeddings before they are scaled. `remat` is what of a block the backward pass computes
+    again, one of REMAT: with "dots" all but the products in KEPT, with "full" all of it, from its input.
     """
     config = base.config
     if cache is not None:
@@ -74,10 +83,12 @@ def forward(
                 ys = jnp.split(matmul(x, joined), ends[:-1], axis=-1)
             else:
                 ys = [matmul(x, weights[site]) for site in sites]
+            ys = [checkpoint_name(y, site) for site, y in zip(sites, ys, strict=True)]
             if adapter is None:
                 return ys
             deltas = [adapter.delta(adapter_layer, site, x, y) for site, y in zip(sites, ys, strict=True)]
-            return [y if delta is None else y + delta for y, delta in zip(ys, deltas, strict=True)]
+            ys = [y if delta is None else y + delta for y, delta in zip(ys, deltas, strict=True)]
+            return [checkpoint_name(y, site) for site, y in zip(sites, ys, strict=True)]
 
         def heads(site, y, count):
             y = y.reshape(*y.shape[:2], count, config.head_width)
@@ -100,7 +111,7 @@ def forward(
         x = x + (rms_norm(h, weights["post_mlp_norm"]) if config.post_norms else h)
         return (constrain(x, ROWS), kv), None
 
-    carry = embed(base, tokens), None if cache is None else (cache.k, cache.v)
+    carry = embed(base, tokens, noise), None if cache is None else (cache.k, cache.v)
     adapted = None if adapter is None else adapter.layers
     if isinstance(base.blocks, tuple):
         for index, weights in enumerate(base.blocks):
@@ -108,14 +119,24 @@ def forward(
             carry, _ = block(carry, (weights, config.is_global[index], index, adapter_layer))
     else:
         layers = base.blocks, jnp.array(config.is_global), jnp.arange(config.layers), adapted
-        carry, _ = jax.lax.scan(jax.checkpoint(block, prevent_cse=False) if remat else block, carry, layers)
+        carry, _ = jax.lax.scan(_recomputed(block, remat), carry, layers)
     x, kv = carry
     if cache is not None and kv is not None:
         cache = replace(cache, k=kv[0], v=kv[1], used=cache.used + tokens.shape[1])
     return rms_norm(x, base.final_norm), cache
 
 
-def embed(base: Base, tokens: Int[AnyArray, "B T"]) -> Float[Array, "B T D"]:
+def _recomputed(block: Callable, remat: str) -> Callable:
+    """The block with the backward pass of that policy."""
+    if remat == "none":
+        return block
+    kept = KEPT if remat == "dots" else ()
+    return jax.checkpoint(block, prevent_cse=False, policy=jax.checkpoint_policies.save_only_these_names(*kept))
+
+
+def embed(
+    base: Base, tokens: Int[AnyArray, "B T"], noise: Float[Array, "B T D"] | None = None
+) -> Float[Array, "B T D"]:
     """Rows of the embedding times sqrt(D), the factor rounded to the model's dtype as in the reference.
 
     On a mesh every device looks up its part of the width for the rows of its fsdp neighbours, then they trade parts:
@@ -124,6 +145,7 @@ def embed(base: Base, tokens: Int[AnyArray, "B T"]) -> Float[Array, "B T D"]:
     table = constrain(jnp.asarray(base.embedding), "tensor", "fsdp")
     x = constrain(table[constrain(jnp.asarray(tokens), "data")], "data", None, "fsdp")
     x = constrain(x, ROWS)
+    x = x if noise is None else x + constrain(noise, ROWS).astype(x.dtype)
     return x * jnp.sqrt(jnp.float32(base.config.width)).astype(base.dtype)
 
 

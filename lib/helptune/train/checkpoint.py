@@ -16,11 +16,14 @@ from helptune.train.step import TrainState
 
 @dataclass(frozen=True)
 class Progress:
-    """What the loop knows beside the TrainState: the best held-back loss so far and how long ago it was reached."""
+    """What the loop knows beside the TrainState: all held-back losses so far, and the step of the lowest."""
 
-    best_loss: float = float("inf")
+    losses: tuple[float, ...] = ()
     best_step: int = 0
-    evaluations_since_best: int = 0
+
+    @property
+    def best_loss(self) -> float:
+        return min(self.losses, default=float("inf"))
 
 
 class Checkpoints:
@@ -85,7 +88,7 @@ class Checkpoints:
             )
             if restored.progress.pop("state_sha256") != _sha256(restored.state):
                 raise ValueError("its numbers are not those that were saved")
-            return restored.state, Progress(**restored.progress)
+            return restored.state, Progress(tuple(restored.progress["losses"]), restored.progress["best_step"])
         except Exception as error:
             raise RunError(
                 f"{self.folder}/{step}: cannot be read ({_first_line(error)}); delete that folder to use an earlier one"

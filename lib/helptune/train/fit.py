@@ -27,9 +27,11 @@ from helptune.train.checkpoint import Checkpoints, Progress
 from helptune.train.config import TrainConfig
 from helptune.train.distributed import all_hosts_needed, any_process, check_shared, is_main, say_if_a_host_dies
 from helptune.train.metrics import disk_errors, log, truncate
+from helptune.train.nonfinite import check_finite
 from helptune.train.optimizer import learning_rate, make_optimizer
 from helptune.train.step import TrainState, eval_step, init_state, train_step
 from helptune.train.stop import stop_requests
+from helptune.train.stopping import reason_to_stop
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +43,8 @@ class FitResult:
     best_step: int
     steps: int
     stopped_early: bool
+    stopped_because: str
+    """Why, in words; empty after the last step."""
 
 
 def evaluate_loss(base: Base, adapters: Adapters, method: AdapterConfig, batches: Sequence[Batch]) -> float:
@@ -70,8 +74,9 @@ def fit(
     a run may go on on another mesh, where the same sums are added in another order. In a run of several processes all
     call this with the same arguments and process 0 writes.
 
-    Raises Interrupted after Ctrl-C, RunError when the disk is full, a checkpoint cannot be read or another host is
-    gone, DataError without examples, SettingError for a batch that the mesh does not divide.
+    Raises Interrupted after Ctrl-C, RunError when loss or gradient are no numbers, the disk is full, a checkpoint
+    cannot be read or another host is gone, DataError without examples, SettingError for a batch that the mesh does not
+    divide.
     """
     if not train or not dev:
         raise DataError(f"{len(train)} training and {len(dev)} held-back conversations: both are needed")
@@ -104,13 +109,15 @@ def fit(
                 else f"the held-back loss is {loss} before any training: the weights of the base hold NaN or infinity"
             )
         log(metrics, {"step": step, "eval_loss": loss})
+        best_step, losses = progress.best_step, (*progress.losses, loss)
         if loss < progress.best_loss:
             if is_main():
                 with disk_errors(run / "adapter"):
                     save_adapter(run / "adapter", state.adapters, replace(card, step=step, eval_loss=loss))
-            progress = Progress(loss, step, 0)
-        else:
-            progress = replace(progress, evaluations_since_best=progress.evaluations_since_best + 1)
+            best_step = step
+        progress = Progress(losses, best_step)
+        if step < len(plan) and (reason := reason_to_stop(losses, config)):
+            log(metrics, {"step": step, "stopped": reason})
         checkpoints.save(state, progress)
         return progress
 
@@ -131,13 +138,14 @@ def fit(
         bar.update(int(state.step))
         if not resumed:
             progress = measure(state, progress)
-        while (step := int(state.step)) < len(plan) and progress.evaluations_since_best < config.patience:
+        while (step := int(state.step)) < len(plan) and not reason_to_stop(progress.losses, config):
             started = time.perf_counter()
             batch = collate(train, plan[step], config.seq_len, config.batch_rows)
             micro = on_mesh(jax.tree.map(lambda a: a.reshape(config.accumulate, -1, *a.shape[1:]), batch))
             state, result = train_step(
-                base, state, micro, dropout_key, method=method, optimizer=optimizer, remat=config.remat
-            )
+                base, state, micro, dropout_key, method=method, optimizer=optimizer, remat=config.remat,
+                neftune_alpha=config.neftune_alpha,
+            )  # fmt: skip
             record = {
                 "step": step + 1,
                 "loss": float(result.loss),
@@ -148,6 +156,8 @@ def fit(
             }
             record["seconds"] = time.perf_counter() - started
             log(metrics, record)
+            seen = [train[number] for row in plan[step] for number in row]
+            check_finite(result, step + 1, seen, checkpoints.folder, checkpoints.latest_step or 0)
             if (step + 1) % config.eval_every == 0 or step + 1 == len(plan):
                 progress = measure(state, progress)
             bar.update(1)
@@ -165,7 +175,8 @@ def fit(
     except AdapterError as error:
         raise RunError(f"{error}; {_anew(run)}") from error
     steps, best = int(state.step), best if mesh is None else replicate(best, mesh)
-    return FitResult(best, progress.best_loss, progress.best_step, steps, stopped_early=steps < len(plan))
+    reason = reason_to_stop(progress.losses, config) if steps < len(plan) else None
+    return FitResult(best, progress.best_loss, progress.best_step, steps, reason is not None, reason or "")
 
 
 def check_rows(config: TrainConfig, mesh: Mesh | None) -> None:

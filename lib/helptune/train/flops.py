@@ -1,8 +1,8 @@
 """How much arithmetic a LoRA step is, counted and not measured: what an estimate of time and cost starts from.
 
 A frozen base needs the gradient of its inputs only, so a token costs 4 N instead of 6 N operations (Hu et al. 2021,
-arXiv:2106.09685, section 4.2), and 6 N when every block is computed twice. XLA's own cost analysis is no help: it
-counts the body of a scan once, however many layers it runs.
+arXiv:2106.09685, section 4.2), and 6 N when every block is computed twice (remat full). XLA's own cost analysis is no
+help: it counts the body of a scan once, however many layers it runs.
 """
 
 import math
@@ -29,11 +29,13 @@ def step_flops(config: GemmaConfig, method: AdapterConfig, train: TrainConfig, s
     counted, since they are computed.
     """
     tokens = train.batch_rows * train.seq_len
-    passes = 3 if train.remat else 2  # forward, again for the backward pass, gradient of the inputs
+    full = train.remat == "full"
+    passes = 3 if full else 2  # forward, again for the backward pass, gradient of the inputs
     blocks = 2 * passes * config.layers * sum(math.prod(shape) for shape in site_shapes(config).values())
-    products = 2 + (2 if train.remat else 0) + 5  # of attention: 2 forward, 5 backward, each 2 T Q a token
+    products = 2 + (2 if full else 0) + 5  # of attention: 2 forward, 5 backward, each 2 T Q a token
     attention = 2 * products * config.layers * train.seq_len * config.q_width
-    adapters = 6 * adapter_parameters(config, method) + (2 * adapter_parameters(config, method) if train.remat else 0)
+    again = {"none": 0, "dots": 1, "full": 2}[train.remat]  # with dots the first of an adapter's two matrices only
+    adapters = (6 + again) * adapter_parameters(config, method)
     vocabulary = supervised * 4 * config.vocab * config.width  # scores, and the mean embedding that is their gradient
     return tokens * (blocks + attention + adapters + vocabulary)
 

@@ -42,7 +42,7 @@ class StepMemory:
     gradients: int
     """float32; twice with accumulation, where a part's gradient is added to the sum of those before it."""
     activations: int
-    """What waits for the backward pass; with remat one [B, T, D] array a layer."""
+    """What waits for the backward pass; with remat full one [B, T, D] array a layer."""
     block: int
     """While one block runs: its weights gathered or unpacked, what its backward pass recomputes, attention scores. With
     fsdp also copies that XLA makes once a step: of one site's stack laid out anew, and of the table to be looked up."""
@@ -73,20 +73,25 @@ def step_memory(
     tokens = rows * train.seq_len
     trained = adapter_parameters(config, method)
     residuals = tokens * _block_residuals(config, method, tensor, size)
-    kept = config.layers * (tokens * config.width * size if train.remat else residuals)
+    again = train.remat != "none"
+    kept = {
+        "none": residuals,
+        "dots": tokens * _dots(config, method, tensor, size),
+        "full": tokens * config.width * size,
+    }
     weights = sum(math.prod(shape) for shape in site_shapes(config).values()) * size // tensor
     copies = _largest_leaf(config, mesh, precision) + config.vocab * config.width * size // (fsdp * tensor)
-    casts = trained * size // (config.layers if train.remat else 1)
+    casts = trained * size // (config.layers if again else 1)
     return StepMemory(
         base=base_bytes(config, mesh, precision),
         adapters=4 * trained,
         optimizer=8 * trained,
         gradients=4 * trained * (2 if train.accumulate > 1 else 1),
-        activations=kept,
+        activations=config.layers * kept[train.remat],
         block=weights
         + (copies if fsdp > 1 else 0)
         + casts
-        + (residuals if train.remat else 0)
+        + (residuals if again else 0)
         + _scores(config, train, rows, tensor),
         loss=_loss_bytes(config, tokens, tensor, size),
     )
@@ -138,6 +143,16 @@ def _block_residuals(config: GemmaConfig, method: AdapterConfig, tensor: int, si
     shared = {("q", "k", "v"): D, ("o",): Q, ("gate", "up"): D, ("down",): M}
     values += sum(width for sites, width in shared.items() if set(sites) & set(method.sites))
     return values * size + rope + log_sum
+
+
+def _dots(config: GemmaConfig, method: AdapterConfig, tensor: int, size: int) -> int:
+    """Bytes a token that one block keeps with remat dots: its input, its products, and what attention gives."""
+    D, M, Q, KV = config.width, config.mlp_width // tensor, config.q_width // tensor, config.kv_width
+    KV = KV // tensor if config.kv_heads % tensor == 0 else KV
+    values = 2 * D + 2 * Q + 2 * KV + 2 * M  # the input and o, q and attention's output, k and v, gate and up
+    values += D if config.post_norms else 0  # down
+    values += D * len(method.sites) if isinstance(method, BottleneckConfig) else 0  # products before and after it
+    return values * size + 4 * config.heads // tensor
 
 
 def _scores(config: GemmaConfig, train: TrainConfig, rows: int, tensor: int) -> int:

@@ -1,10 +1,13 @@
 """What a run writes down as it goes: `metrics.jsonl`, one JSON object a line, the source of every curve.
 
-Training steps have a "loss", measurements of the held-back set an "eval_loss"; every line has the "step" it follows.
+Training steps have a "loss", measurements of the held-back set an "eval_loss", and a run that ends before its last step
+says why in "stopped"; every line has the "step" it follows. What is no number, as in the step a run broke off at, is
+null: JSON has no NaN.
 """
 
 import contextlib
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,7 @@ def log(path: Path, record: dict) -> None:
     if not is_main():
         return
     with disk_errors(path), path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
+        file.write(json.dumps({name: _number(value) for name, value in record.items()}, allow_nan=False) + "\n")
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -50,6 +53,10 @@ def disk_errors(path: Path) -> Iterator[None]:
             f"{path}: cannot be written ({error}). Make room on the disk and run the same command again to go on "
             "from the last checkpoint"
         ) from error
+
+
+def _number(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _step(line: str) -> float:

@@ -16,13 +16,14 @@ from helptune.data.packing import Batch
 from helptune.gemma.base import Base
 from helptune.gemma.model import forward
 from helptune.gemma.sharding import constrain
-from helptune.shapes import Array, Float, Int, PRNGKeyArray
+from helptune.shapes import Array, Bool, Float, Int, PRNGKeyArray
 from helptune.train.loss import chunked_nll
+from helptune.train.neftune import embedding_noise
 
 
 @struct.dataclass
 class TrainState:
-    """All that changes in training. Data order and dropout are functions of the seed and `step`."""
+    """All that changes in training. Data order, dropout and noise are functions of the seed and `step`."""
 
     adapters: Adapters
     opt_state: optax.OptState
@@ -31,11 +32,16 @@ class TrainState:
 
 @struct.dataclass
 class StepMetrics:
-    """`loss`: nats per supervised token; `grad_norm`: global norm before clipping."""
+    """`loss`: nats per supervised token; `grad_norm`: global norm before clipping.
+
+    `finite` says of each leaf's gradient, layer by layer, whether it is a number. It is read only when the first two
+    are not both numbers.
+    """
 
     loss: Float[Array, ""]
     grad_norm: Float[Array, ""]
     supervised: Float[Array, ""]
+    finite: dict[str, dict[str, Bool[Array, "L"]]]
 
 
 def init_state(adapters: Adapters, optimizer: optax.GradientTransformation) -> TrainState:
@@ -47,12 +53,16 @@ def nll_sum(
     adapters: Adapters,
     method: AdapterConfig,
     batch: Batch,
-    dropout_key: PRNGKeyArray | None = None,
-    remat: bool = False,
+    key: PRNGKeyArray | None = None,
+    remat: str = "none",
+    neftune_alpha: float = 0.0,
 ) -> Float[Array, ""]:
-    """Sum of weight * -log p(target) over a batch, in nats. Without `dropout_key` nothing is dropped."""
-    adapter = attach(adapters, method, dropout_key)
-    hidden, _ = forward(base, batch.tokens, batch.positions, batch.segments, adapter, remat=remat)
+    """Sum of weight * -log p(target) over a batch, in nats. Without `key` nothing is dropped and there is no noise."""
+    adapter, noise = attach(adapters, method, key), None
+    if key is not None and neftune_alpha:
+        own_key = jax.random.fold_in(key, base.config.layers)  # the layers' dropout has the keys before it
+        noise = embedding_noise(own_key, neftune_alpha, batch.segments, base.config.width)
+    hidden, _ = forward(base, batch.tokens, batch.positions, batch.segments, adapter, noise=noise, remat=remat)
     return chunked_nll(hidden, base.embedding, batch.targets, batch.weights)
 
 
@@ -61,8 +71,9 @@ def gradients(
     adapters: Adapters,
     method: AdapterConfig,
     micro_batches: Batch,
-    dropout_key: PRNGKeyArray,
-    remat: bool = False,
+    key: PRNGKeyArray,
+    remat: str = "none",
+    neftune_alpha: float = 0.0,
 ) -> tuple[Float[Array, ""], Float[Array, ""], Adapters]:
     """(nll sum, weight sum, gradient of their ratio) over micro-batches stacked on a leading axis.
 
@@ -71,16 +82,16 @@ def gradients(
 
     def add(totals, micro):
         batch, key = micro
-        nll, gradient = jax.value_and_grad(nll_sum, argnums=1)(base, adapters, method, batch, key, remat)
+        nll, gradient = jax.value_and_grad(nll_sum, argnums=1)(base, adapters, method, batch, key, remat, neftune_alpha)
         return jax.tree.map(jnp.add, totals, (nll, jnp.sum(batch.weights), gradient)), None
 
-    keys = jax.random.split(dropout_key, micro_batches.tokens.shape[0])
+    keys = jax.random.split(key, micro_batches.tokens.shape[0])
     zeros = (jnp.float32(0), jnp.float32(0), jax.tree.map(jnp.zeros_like, adapters))
     (nll, weight, gradient), _ = jax.lax.scan(add, zeros, (micro_batches, keys))
     return nll, weight, jax.tree.map(lambda g: constrain(g / jnp.maximum(weight, 1.0)), gradient)
 
 
-@partial(jax.jit, static_argnames=("method", "optimizer", "remat"), donate_argnames="state")
+@partial(jax.jit, static_argnames=("method", "optimizer", "remat", "neftune_alpha"), donate_argnames="state")
 def train_step(
     base: Base,
     state: TrainState,
@@ -89,14 +100,21 @@ def train_step(
     *,
     method: AdapterConfig,
     optimizer: optax.GradientTransformation,
-    remat: bool = False,
+    remat: str = "none",
+    neftune_alpha: float = 0.0,
 ) -> tuple[TrainState, StepMetrics]:
-    """One update from micro-batches [A, B, T]; dropout is drawn from (seed, step)."""
-    dropout_key = jax.random.fold_in(seed_key, state.step)
-    nll, weight, gradient = gradients(base, state.adapters, method, micro_batches, dropout_key, remat)
+    """One update from micro-batches [A, B, T]; dropout and noise are drawn from (seed, step)."""
+    key = jax.random.fold_in(seed_key, state.step)
+    nll, weight, gradient = gradients(base, state.adapters, method, micro_batches, key, remat, neftune_alpha)
     updates, opt_state = optimizer.update(gradient, state.opt_state, state.adapters)
-    metrics = StepMetrics(nll / jnp.maximum(weight, 1.0), optax.global_norm(gradient), weight)
+    metrics = StepMetrics(
+        nll / jnp.maximum(weight, 1.0), optax.global_norm(gradient), weight, jax.tree.map(_finite_layers, gradient)
+    )
     return TrainState(optax.apply_updates(state.adapters, updates), opt_state, state.step + 1), metrics
+
+
+def _finite_layers(gradient: Float[Array, "L ..."]) -> Bool[Array, "L"]:
+    return jnp.isfinite(gradient).reshape(gradient.shape[0], -1).all(axis=1)
 
 
 @partial(jax.jit, static_argnames="method")
