@@ -1,6 +1,7 @@
 """What a run writes down as it goes: `metrics.jsonl`, one JSON object a line, the source of every curve.
 
-Training steps have a "loss", measurements of the held-back set an "eval_loss"; every line has the "step" it follows.
+Training steps have a "loss", measurements of the held-back set an "eval_loss", sample answers of the model of that
+moment "samples"; the first line tells how many "steps" are planned. Every line has the "step" it follows.
 """
 
 import contextlib
