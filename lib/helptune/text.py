@@ -1,4 +1,4 @@
-"""Model text made harmless for where it is shown: a terminal obeys escape sequences, a reader the direction of writing."""
+"""Model text made harmless for whoever shows it: a terminal obeys escape sequences, a line the direction of writing."""
 
 import unicodedata
 

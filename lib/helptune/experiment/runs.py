@@ -13,10 +13,8 @@ from typing import Any
 from helptune.errors import RunError
 from helptune.experiment.config import RunConfig, differences, read_config, to_json
 from helptune.experiment.environment import environment
+from helptune.experiment.watch import LOG
 from helptune.files import write_text
-
-LOG = "log.txt"
-"""What the process of a run says, when it was started by `monitor.start`."""
 
 
 def open_run(folder: Path, config: RunConfig) -> None:

@@ -74,8 +74,8 @@ def fit(
 
     `sample` is called at every measurement with the adapters of that moment; what it returns is logged as "samples".
 
-    Raises Interrupted after Ctrl-C or a request to stop, RunError when the disk is full, a checkpoint cannot be read or another host is
-    gone, DataError without examples, SettingError for a batch that the mesh does not divide.
+    Raises Interrupted after Ctrl-C or a request to stop, RunError when the disk is full, a checkpoint cannot be read or
+    another host is gone, DataError without examples, SettingError for a batch that the mesh does not divide.
     """
     if not train or not dev:
         raise DataError(f"{len(train)} training and {len(dev)} held-back conversations: both are needed")

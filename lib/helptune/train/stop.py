@@ -1,4 +1,4 @@
-"""How a run is asked to stop: Ctrl-C or SIGTERM, or a file named `stop` in its directory, heeded after the current step.
+"""How a run is asked to stop: Ctrl-C, SIGTERM, or a file named `stop` in its directory, heeded after the current step.
 
 The file is for whoever cannot send a signal: a button in a notebook, another terminal, another host of the run.
 """
