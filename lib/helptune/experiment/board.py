@@ -34,9 +34,14 @@ _environment.filters["shown"] = _shown
 _page = _environment.get_template("monitor.html.j2").module
 
 
-def head(seen: Snapshot, sentence: str, tail: str = "") -> Markup:
-    """State, progress and the four figures that matter; `tail` is the end of the log of a run that failed."""
-    return _page.style() + _page.head(seen, sentence, facts(seen), printable(tail))  # type: ignore[attr-defined]
+def head(seen: Snapshot, sentence: str) -> Markup:
+    """The state, and what it means."""
+    return _page.style() + _page.head(seen, sentence)  # type: ignore[attr-defined]
+
+
+def figures(seen: Snapshot, tail: str = "") -> Markup:
+    """Progress and the four figures that matter; `tail` is the end of the log of a run that failed."""
+    return _page.figures(seen, facts(seen), printable(tail))  # type: ignore[attr-defined]
 
 
 def pictures(seen: Snapshot) -> Markup:
@@ -58,7 +63,7 @@ def samples(seen: Snapshot) -> Markup:
 
 def still(seen: Snapshot, tail: str = "") -> Markup:
     """All of it without a process behind it: for a saved notebook, or a page."""
-    return head(seen, status(seen), tail) + pictures(seen) + samples(seen)
+    return head(seen, status(seen)) + figures(seen, tail) + pictures(seen) + samples(seen)
 
 
 def facts(seen: Snapshot) -> list[tuple[str, str, str]]:

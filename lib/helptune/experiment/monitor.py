@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ipywidgets import HTML, Button, Layout, VBox
+from ipywidgets import HTML, Button, HBox, Layout, VBox
 
 from helptune.errors import RunError
 from helptune.experiment import board
@@ -34,6 +34,7 @@ _STOPPED = (130, -2, -15)
 """Exit codes of a process that was asked to end: by Ctrl-C or a request, by SIGINT, by SIGTERM."""
 
 _AGAIN = "run start(...) again to go on"
+_WIDE = Layout(width="100%")
 _processes: dict[Path, subprocess.Popen] = {}
 _shown: dict[Path, "Monitor"] = {}
 
@@ -83,11 +84,11 @@ class Monitor(VBox):
         self._seen: tuple[Snapshot, bool] | None = None
         self._asked = False
         self._over = threading.Event()
-        self._head, self._pictures, self._samples = HTML(), HTML(), HTML()
-        self._button = Button(icon="stop", layout=Layout(width="auto"))
+        self._head, self._figures, self._pictures, self._samples = (HTML(layout=_WIDE) for _ in range(4))
+        self._button = Button(icon="stop", layout=Layout(width="auto", flex="0 0 auto"))
         self._button.on_click(self._stop)
-        wide = Layout(width="100%", overflow="hidden")
-        super().__init__([self._head, self._button, self._pictures, self._samples], layout=wide)
+        top = HBox([self._head, self._button], layout=Layout(width="100%", align_items="center"))
+        super().__init__([top, self._figures, self._pictures, self._samples], layout=Layout(overflow="hidden"))
         self.look()
         self._thread = threading.Thread(target=self._follow, name=f"watching {run}", daemon=True)
         self._thread.start()
@@ -99,7 +100,8 @@ class Monitor(VBox):
         self._asked = alive and (self._asked or stop_requested(self.run))
         if (seen, self._asked) != self._seen:
             before, self._seen = self._seen and self._seen[0], (seen, self._asked)
-            self._head.value = board.head(seen, self._sentence(seen), tail)
+            self._head.value = board.head(seen, self._sentence(seen))
+            self._figures.value = board.figures(seen, tail)
             if before is None or (before.steps, before.measurements) != (seen.steps, seen.measurements):
                 self._pictures.value = board.pictures(seen)
             self._samples.value = board.samples(seen)
@@ -115,7 +117,7 @@ class Monitor(VBox):
             time.sleep(0.2)
         seen = self.look()
         if seen.state == "failed":
-            raise RunError(f"{status(seen, _AGAIN)}\n{log_tail(self.run)}")
+            raise RunError(f"{self.run} failed: {status(seen, _AGAIN)}\n{log_tail(self.run)}")
         return seen
 
     def end(self) -> None:
@@ -139,14 +141,16 @@ class Monitor(VBox):
 
     def _sentence(self, seen: Snapshot) -> str:
         if self._asked:
-            return f"stopping after this step ({seen.step})" if seen.state == "training" else "stopping"
+            return f"step {seen.step}: stopping after this step" if seen.state == "training" else "stopping"
         return status(seen, _AGAIN)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        bundle, *rest = super()._repr_mimebundle_(**kwargs) or ({},)
         seen, tail = _read(self.run)
-        still = {"text/html": board.still(seen, tail), "text/plain": f"{self.run.name}: {status(seen, _AGAIN)}"}
-        return (bundle | still, *rest) if rest else bundle | still
+        still = {
+            "text/html": board.still(seen, tail),
+            "text/plain": f"{self.run.name}: {seen.state}: {status(seen, _AGAIN)}",
+        }
+        return (super()._repr_mimebundle_(**kwargs) or {}) | still
 
 
 def _read(run: Path) -> tuple[Snapshot, str]:

@@ -70,13 +70,16 @@ def view(seen: Snapshot, width: int) -> RenderableType:
         values.add_row(Text(name, style="dim"), Text(value))
     columns = Table.grid(padding=(0, 3))
     columns.add_row(chart(seen, max(20, min(width - 50, 64))), values)
-    parts: list[RenderableType] = [Text(status(seen), style="bold"), bar, Text(), columns]
+    parts: list[RenderableType] = [Text(f"{seen.state}: {status(seen)}", style="bold"), bar, Text(), columns]
     return Group(*parts, *_answers(seen))
 
 
 def plain(seen: Snapshot) -> Text:
     """A moment of a run as lines of text."""
-    lines = [status(seen), "  " + ", ".join(f"{name} {value}" for name, value in figures(seen) if value != "-")]
+    lines = [
+        f"{seen.state}: {status(seen)}",
+        "  " + ", ".join(f"{name.strip()} {value}" for name, value in figures(seen) if value != "-"),
+    ]
     for sample in seen.latest[1]:
         lines.append(f"  {_short(sample.prompt, 60)!r} -> {_short(sample.answer, 120)!r}{_cut(sample)}")
     return Text("\n".join(lines), no_wrap=True, overflow="ignore")

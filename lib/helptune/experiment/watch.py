@@ -150,17 +150,17 @@ def read_run(run: Path, working: bool | None = None) -> Snapshot:
 
 
 def status(seen: Snapshot, again: str = "the same command goes on") -> str:
-    """The run in a sentence; `again` says how one that was stopped goes on."""
+    """The run in a sentence that follows its state; `again` says how one that was stopped goes on."""
     of = f"step {seen.step}" + (f" of {seen.total}" if seen.total is not None else "")
     left = "" if seen.seconds_left is None else f", about {duration(seen.seconds_left)} of training left"
     again += f" from step {seen.checkpoint}" if seen.checkpoint and seen.checkpoint != seen.step else ""
     return {
         "waiting": f"before training: {seen.doing or 'loading, or not started yet'}",
-        "training": f"training: {of}{left}",
-        "evaluating": f"trained, {of}{_because(seen)}; measuring: {seen.doing or 'held-out loss'}",
-        "stopped": f"stopped at {of}; {again}" if seen.step else f"stopped before training; {again}",
-        "finished": f"finished, {of}{_because(seen)}",
-        "failed": f"the process is gone after {of}; {again}",
+        "training": f"{of}{left}",
+        "evaluating": f"trained, {of}{_because(seen)}: {seen.doing or 'held-out loss'}",
+        "stopped": f"at {of}; {again}" if seen.step else f"before training; {again}",
+        "finished": f"{of}{_because(seen)}",
+        "failed": f"the process is gone, after {of}; {again}",
     }[seen.state]
 
 
