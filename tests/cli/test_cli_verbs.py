@@ -16,6 +16,8 @@ from helptune.experiment.config import RunConfig
 VERBS = [
     "doctor",
     "finetune",
+    "watch",
+    "stop",
     "chat",
     "score",
     "report",

@@ -42,7 +42,7 @@ def watch(run: Path, console: Console, *, once: bool = False, every: float = 1.0
                     seen = read_run(run)
                     live.update(view(seen, console.width), refresh=True)
         else:
-            seen = _follow_plainly(run, console, every)
+            seen = _follow_plainly(seen, run, console, every)
     except KeyboardInterrupt:
         console.print("no longer watching; the run is left alone")
     if seen.state == "failed":
@@ -50,16 +50,16 @@ def watch(run: Path, console: Console, *, once: bool = False, every: float = 1.0
     return seen
 
 
-def _follow_plainly(run: Path, console: Console, every: float) -> Snapshot:
-    shown = -1
-    while True:
+def _follow_plainly(seen: Snapshot, run: Path, console: Console, every: float) -> Snapshot:
+    console.print(plain(seen))
+    shown = len(seen.measurements)
+    while seen.state not in _ENDS:
+        time.sleep(every)
         seen = read_run(run)
-        if len(seen.measurements) > max(shown, 0) or seen.state in _ENDS or shown < 0:
+        if len(seen.measurements) != shown or seen.state in _ENDS:
             console.print(plain(seen))
             shown = len(seen.measurements)
-        if seen.state in _ENDS:
-            return seen
-        time.sleep(every)
+    return seen
 
 
 def view(seen: Snapshot, width: int) -> RenderableType:
