@@ -76,9 +76,7 @@ def facts(seen: Snapshot) -> list[tuple[str, str, str]]:
         (
             "held-back loss",
             f"{last['eval_loss']:.3f}" if last else "–",
-            f"base {base:.3f}" + (f", {last['eval_loss'] / base - 1:+.1%}" if last and base else "")
-            if base is not None
-            else "",
+            f"base {base:.3f}, {last['eval_loss'] / base - 1:+.1%}".replace("-", "\u2212") if last and base else "",
         ),
         ("best so far", f"{best[1]:.3f}" if best else "–", f"step {best[0]}: kept" if best else ""),
         ("samples ended", f"{ended} of {len(measured)}" if measured else "–", f"step {seen.latest[0]}"),
