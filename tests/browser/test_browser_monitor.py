@@ -43,7 +43,7 @@ FLAGS = [
 PATIENCE = 120_000  # milliseconds: a busy machine starts a kernel slowly
 HOSTILE = "<script>window.pwned = 1</script><img src=x onerror='window.pwned = 2'>\u202edrawkcab \x1b[2J"
 OPTIONS = {
-    "--model": "config.json", "--max-steps": 2_000, "--epochs": 5_000, "--eval-every": 4, "--patience": 1_000,
+    "--model": "config.json", "--max-steps": 300, "--epochs": 1_000, "--eval-every": 4, "--patience": 1_000,
     "--seq-len": 64, "--batch-rows": 512, "--rank": 4, "--max-new-tokens": 4, "--base": "float32",
 }  # fmt: skip
 STATE = ".helptune-monitor .state."
@@ -180,7 +180,7 @@ def test_a_run_is_seen_stopped_and_goes_on_in_jupyterlab(run, page):
     assert (run / "checkpoints" / str(stopped)).is_dir()
     assert not (run / "stop").exists()
     assert not is_worked_on(run)
-    assert f"at step {stopped} of 2000; run start(...) again to go on" in page.locator("[role=status]").inner_text()
+    assert f"at step {stopped} of 300; run start(...) again to go on" in page.locator("[role=status]").inner_text()
     picture(page, "stopped")
 
     # What models wrote is text, whatever it says; here is a line as the run would log it.

@@ -1,4 +1,4 @@
-"""Sample answers: the same prompts each time, chosen by a rule that looks at no answer; the given adapter writes them."""
+"""Sample answers: the same prompts each time, by a rule that looks at no answer; the given adapter writes them."""
 
 import jax
 import pytest
