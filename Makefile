@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3.12 python3; do "$$p" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 12))' 2>/dev/null && echo $$p && break; done)
 RUN ?= runs/first
 
-.PHONY: env finetune test notebooks check lab bench pins clean
+.PHONY: env finetune test browser notebooks check lab bench pins clean
 
 # --no-deps: the pins are complete, and what gemma 4.0.1 asks for cannot be resolved as written (its xmanager wants
 # python-dateutil 3, its google-cloud-bigquery wants less); neither is used here.
@@ -22,6 +22,9 @@ finetune: env  ## the main job: measure, train, measure again, report
 
 test: env  ## everything, about eleven minutes on 2 cores
 	$(BIN)/python -m pytest
+
+browser: env  ## the monitor in JupyterLab and headless Chromium; skipped without them and `pip install playwright`
+	$(BIN)/python -m pytest -rs tests/browser
 
 notebooks: env  ## run every notebook with nbval
 	$(BIN)/python -m pytest --nbval-lax course

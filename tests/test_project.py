@@ -56,13 +56,24 @@ def test_every_package_is_pinned_once():
 ACCELERATORS = {"cuda", "tpu", "plan-gpu", "plan-tpu"}
 """Groups that are not installed here: they are for other machines, and several gigabytes."""
 
+PINNED_ON_THEIR_OWN = {"browser"}
+"""Groups that hardly anybody needs: their versions stand in pyproject.toml."""
+
 
 def test_every_direct_dependency_is_pinned():
     project = pyproject()["project"]
     optional = project["optional-dependencies"]
-    groups = [project["dependencies"], *(lines for name, lines in optional.items() if name not in ACCELERATORS)]
+    groups = [
+        project["dependencies"],
+        *(lines for name, lines in optional.items() if name not in ACCELERATORS | PINNED_ON_THEIR_OWN),
+    ]
     direct = {normalized(re.split(r"[<>=!~\[; ]", line)[0]) for group in groups for line in group}
     assert direct - {normalized(line.split("==")[0]) for line in pins()} == set()
+
+
+def test_what_is_not_in_the_list_of_pins_is_pinned_where_it_stands():
+    optional = pyproject()["project"]["optional-dependencies"]
+    assert [line for name in PINNED_ON_THEIR_OWN for line in optional[name] if not PIN.fullmatch(line)] == []
 
 
 def test_accelerators_come_as_extras_of_the_pinned_jax():

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from helptune import measures, several
-from helptune.errors import DataError, HelptuneError, Interrupted, SettingError
+from helptune.errors import DataError, HelptuneError, Interrupted, RunError, SettingError
 from helptune.options import (
     EMBEDDED,
     Adapter,
@@ -158,6 +158,36 @@ def finetune(
         raise Interrupted("stopped; run the same command again to go on") from stop
     if distributed.is_main():
         console().print(terminal_summary(run))
+
+
+@app.command()
+def watch(
+    run: RunDir = Path("runs/first"),
+    once: Annotated[bool, typer.Option("--once", help="Show this moment and end.")] = False,
+) -> None:
+    """See a run train, whoever started it, until it ends. Ctrl-C leaves the run alone.
+
+    Example: [bold]helptune watch --run runs/first[/bold]
+    """
+    from helptune.experiment.terminal import watch as watch_run
+
+    if watch_run(run, console(), once=once).state == "failed":
+        raise typer.Exit(1)
+
+
+@app.command()
+def stop(run: RunDir = Path("runs/first")) -> None:
+    """Ask a run to stop after its current step, with a checkpoint; the command that started it goes on from there.
+
+    Example: [bold]helptune stop --run runs/first[/bold]
+    """
+    from helptune.experiment.lock import is_worked_on
+    from helptune.train.stop import request_stop
+
+    if not is_worked_on(run):
+        raise RunError(f"{run}: no process is working on it, so there is nothing to stop")
+    request_stop(run)
+    print("asked it to stop; `helptune finetune` with this --run goes on")
 
 
 @app.command()

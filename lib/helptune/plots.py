@@ -131,6 +131,28 @@ def schedules(ax: Axes, rates: Mapping[str, Sequence[float]]) -> Axes:
     return _legend(_plain(ax), columns=4)
 
 
+def trace(ax: Axes, points: Sequence[tuple[int, float]], *, noisy: bool) -> Axes:
+    """One quantity over the optimizer steps, as a small picture whose name and unit stand beside it.
+
+    A noisy one is light points of single steps and the mean of the last 10; another one a line. The dot is the latest.
+    """
+    if points:
+        steps, values = zip(*points, strict=True)
+        means = [fmean(values[max(0, i - _WINDOW + 1) : i + 1]) for i in range(len(values))] if noisy else values
+        if noisy:
+            ax.plot(steps, values, "o", color=TUNED, alpha=0.35, markersize=2.5, markeredgewidth=0)
+        ax.plot(steps, means, color=TUNED, linewidth=1.8)
+        ax.plot(steps[-1:], means[-1:], "o", color=TUNED, markersize=5)
+        low, high = min(values), max(values)
+        margin = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
+        ax.set_ylim(low - margin, high + margin)
+    ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    ax.yaxis.set_major_locator(MaxNLocator(3))
+    ax.ticklabel_format(axis="y", scilimits=(-3, 4))
+    ax.yaxis.get_offset_text().set(color=INK, fontsize=_SMALL)
+    return _plain(ax)
+
+
 def _labels(ax: Axes, x: str, y: str) -> None:
     ax.set_xlabel(x, color=INK, fontsize=_NORMAL)
     ax.set_ylabel(y, color=INK, fontsize=_NORMAL)

@@ -3,7 +3,6 @@
 import json
 import sys
 import time
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,6 +13,7 @@ from helptune.gemma.chat import render
 from helptune.gemma.generate import Sampling, generate, stream_text
 from helptune.gemma.layout import prepared
 from helptune.gemma.tokenizer import BOS
+from helptune.text import printable
 
 _USE = "/use "
 
@@ -102,8 +102,3 @@ def read_line() -> str:
     except (EOFError, KeyboardInterrupt):
         print()
         return ""
-
-
-def printable(text: str) -> str:
-    """Model text without control characters: an escape sequence could rewrite the terminal."""
-    return "".join(c if c in "\n\t" or unicodedata.category(c) != "Cc" else "\ufffd" for c in text)

@@ -16,6 +16,8 @@ from helptune.experiment.config import RunConfig
 VERBS = [
     "doctor",
     "finetune",
+    "watch",
+    "stop",
     "chat",
     "score",
     "report",
@@ -150,3 +152,35 @@ def test_a_precision_may_be_shortened(short, full, helptune, monkeypatch):
     monkeypatch.setattr("helptune.experiment.report.terminal_summary", lambda run: "")
     assert json.loads(helptune("bench", "generate", "--base", short)[1])[-1] == full
     assert helptune("finetune", "--base", short)[1].split() == [full]
+
+
+def test_stop_asks_a_run_that_is_worked_on_and_refuses_another(helptune, tmp_path):
+    from helptune.experiment.lock import working_alone
+    from helptune.train.stop import stop_requested
+
+    code, _, error = helptune("stop", "--run", tmp_path)
+    assert (code, stop_requested(tmp_path)) == (1, False)
+    assert "no process is working on it, so there is nothing to stop" in error
+    with working_alone(tmp_path):
+        code, out, _ = helptune("stop", "--run", tmp_path)
+    assert (code, stop_requested(tmp_path)) == (0, True)
+    assert "`helptune finetune` with this --run goes on" in out
+
+
+def test_watch_shows_a_run_and_fails_with_one_that_failed(helptune, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "metrics.jsonl").write_text('{"step": 0, "steps": 3}\n{"step": 1, "loss": 2.5}\n')
+    code, out, _ = helptune("watch", "--run", tmp_path, "--once")
+    assert code == 1
+    assert "failed: the process is gone, after step 1 of 3" in out
+    (tmp_path / "checkpoints" / "1").mkdir(parents=True)
+    code, out, _ = helptune("watch", "--run", tmp_path)
+    assert code == 0
+    assert "stopped: at step 1 of 3; the same command goes on" in out
+    assert helptune("watch", "--run", tmp_path / "none")[0] == 1
+
+
+def test_the_module_is_the_command():
+    finished = subprocess.run([sys.executable, "-m", "helptune", "--help"], capture_output=True, text=True, timeout=60)
+    assert finished.returncode == 0
+    assert "finetune" in finished.stdout

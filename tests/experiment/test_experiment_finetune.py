@@ -21,6 +21,7 @@ from helptune.gemma.checkpoints import embedded_sha256
 from helptune.gemma.config import gemma_7b
 from helptune.train import fit as training
 from helptune.train.config import TrainConfig
+from helptune.train.stop import request_stop, stop_requested
 from helptune.train.topology import Topology
 
 HELDOUT = ["facts-1", "facts-2", "write-1"]
@@ -214,6 +215,32 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(whole, config, steps, tmp
     assert without_times(continued) == without_times(summary)
     assert steps == list(range(1, summary["training"]["steps"] + 1))
     assert read_answers(tmp_path / "run" / "eval" / "tuned.jsonl") == read_answers(run / "eval" / "tuned.jsonl")
+
+
+def test_every_measurement_comes_with_sample_answers(whole):
+    run, _ = whole
+    found = {m["step"]: m["samples"] for m in metrics(run) if "samples" in m}
+    assert list(found) == [m["step"] for m in metrics(run) if "eval_loss" in m]
+    assert [[(s["id"], s["prompt"]) for s in samples] for samples in found.values()] == [
+        [("t9", "What is 9 + 9?")] for _ in found
+    ]
+
+
+def test_a_request_to_stop_is_heeded_between_answers_too(config, tmp_path, monkeypatch):
+    """What is answered stays; a request from before the run started stops nothing."""
+    run, write = tmp_path / "run", answers._write_answers
+    run.mkdir()
+
+    def write_and_ask(path, *made):
+        write(path, *made)
+        request_stop(run)
+
+    monkeypatch.setattr(answers, "_write_answers", write_and_ask)
+    with pytest.raises(Interrupted, match="stopped; run the same command again to go on"):
+        finetune(config, run)
+    assert not stop_requested(run)
+    assert len(read_answers(run / "eval" / "base.jsonl")) == len(HELDOUT)
+    assert not (run / "metrics.jsonl").exists()
 
 
 def test_a_run_that_does_not_fit_is_refused_with_what_would(monkeypatch):

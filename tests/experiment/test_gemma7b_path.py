@@ -4,7 +4,6 @@ One command: the preset, a Hugging Face folder of two shards with its own tokeni
 this process, and on eight virtual devices in another one.
 """
 
-import io
 import json
 import os
 import subprocess
@@ -15,8 +14,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-import sentencepiece
-from gemma_layouts import write_hugging_face
+from gemma_layouts import write_hugging_face, write_tokenizer
 
 from helptune import cli
 from helptune.adapt.artifact import load_adapter
@@ -27,7 +25,6 @@ from helptune.gemma.config import tiny
 
 VOCAB = 512
 CONFIG = replace(tiny(1, vocab=VOCAB), width=64, context=8_192)
-TURNS = [f"<unused{i}>" for i in range(102)] + ["<start_of_turn>", "<end_of_turn>"]  # ids 4 to 107, as published
 
 SMALLER = {
     "--model": "config.json", "--max-steps": 4, "--eval-every": 2, "--warmup-steps": 1, "--seq-len": 64,
@@ -50,14 +47,7 @@ def world(tmp_path_factory):
     heldout = [conversation(f"h{i}", f"What is {i} plus one?", f"It is {i + 1}.") for i in range(3)]
     for name, records in (("mixture", train), ("heldout", heldout)):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(m["content"] for r in train for m in r["messages"]), model_writer=model,
-        vocab_size=VOCAB, hard_vocab_limit=False, model_type="bpe", byte_fallback=True, user_defined_symbols=TURNS,
-        pad_id=0, eos_id=1, bos_id=2, unk_id=3, normalization_rule_name="identity", add_dummy_prefix=False,
-        remove_extra_whitespaces=False, minloglevel=3,
-    )  # fmt: skip
-    (folder / "gemma" / "tokenizer.model").write_bytes(model.getvalue())
+    write_tokenizer(folder / "gemma", (m["content"] for r in train for m in r["messages"]), VOCAB)
     return folder
 
 

@@ -1,5 +1,6 @@
 """The published layouts, written out by hand at any size: what the readers are tested against."""
 
+import io
 import json
 from dataclasses import replace
 from functools import partial
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import safetensors.numpy
+import sentencepiece
 
 from helptune.gemma.config import tiny
 
@@ -109,6 +111,21 @@ def write_hugging_face(folder, base, shards=2, tensors=None):
     index = {"metadata": {"total_size": total}, "weight_map": places}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     return folder
+
+
+TURNS = [f"<unused{i}>" for i in range(102)] + ["<start_of_turn>", "<end_of_turn>"]  # ids 4 to 107, as published
+
+
+def write_tokenizer(folder, texts, vocab):
+    """A tokenizer of at most `vocab` pieces, trained on the texts, with the special ones where Gemma has them."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts), model_writer=model,
+        vocab_size=vocab, hard_vocab_limit=False, model_type="bpe", byte_fallback=True, user_defined_symbols=TURNS,
+        pad_id=0, eos_id=1, bos_id=2, unk_id=3, normalization_rule_name="identity", add_dummy_prefix=False,
+        remove_extra_whitespaces=False, minloglevel=3,
+    )  # fmt: skip
+    (folder / "tokenizer.model").write_bytes(model.getvalue())
 
 
 def gguf_tensors(base):

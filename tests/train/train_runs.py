@@ -31,6 +31,8 @@ COMPILE_FAST = {"xla_backend_optimization_level": 0}
 
 SHA = "5ba2" * 16
 STEPS, EVAL_EVERY = 40, 8
+MEASURED = ("seconds", "eval_seconds", "memory_gib")
+"""What a log says that is never the same twice."""
 LORA = LoraConfig(rank=4, alpha=8.0, dropout=0.05, sites=("q", "down"))
 CONFIG = TrainConfig(
     seq_len=48, batch_rows=2, accumulate=2, epochs=20, eval_every=EVAL_EVERY, patience=9,
@@ -70,9 +72,9 @@ def last_state(run: Path) -> TrainState:
 
 
 def metrics(run: Path) -> list[dict]:
-    """All lines of the log without the seconds, which are never the same twice."""
+    """All lines of the log without what is never the same twice."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+    return [{name: value for name, value in line.items() if name not in MEASURED} for line in lines]
 
 
 def eval_losses(run: Path) -> dict[int, float]:

@@ -5,7 +5,7 @@ text: four solved examples, then the prompt.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -51,11 +51,12 @@ def answer_all(
     examples: Sequence[Conversation] = (),
     max_new_tokens: int = 160,
     repetition_penalty: float = 1.0,
+    after_batch: Callable[[], None] = lambda: None,
 ) -> list[Answer]:
     """Greedy answers to the last user turn of each conversation; `examples` switches to the few-shot transcript.
 
-    Answers already in `path` are not made again, so an interrupted evaluation goes on where it was. In a run of several
-    processes the first one reads and writes `path`, and all of them answer.
+    Answers already in `path` are not made again, so an interrupted evaluation goes on where it was; `after_batch` may
+    raise to interrupt it. In a run of several processes the first one reads and writes `path`, and all of them answer.
     """
     found = from_main(lambda: [asdict(answer) for answer in read_answers(path)])
     done = {answer["id"]: Answer(**answer) for answer in found}
@@ -75,6 +76,7 @@ def answer_all(
         done |= {i: Answer(i, *result) for i, result in zip(ids, texts, strict=True)}
         if is_main():
             _write_answers(path, done.values())
+        after_batch()
     return [done[c.id] for c in conversations]
 
 

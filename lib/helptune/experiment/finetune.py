@@ -23,16 +23,18 @@ from helptune.adapt.adapters import AdapterConfig, Adapters, attach, init_adapte
 from helptune.adapt.artifact import WEIGHTS, load_adapter
 from helptune.data.conversation import Conversation, load_curated, read_conversations, write_conversations
 from helptune.data.packing import Example, tokenize
-from helptune.errors import DataError, HelptuneError, RunError, SettingError
+from helptune.errors import DataError, HelptuneError, Interrupted, RunError, SettingError
 from helptune.evaluate.answers import answer_all, check_prompts, solved_examples
 from helptune.experiment.advice import Settings, advice
 from helptune.experiment.config import RunConfig
 from helptune.experiment.devices import preallocation, this_machine
 from helptune.experiment.evidence import HELDOUT, read_evidence
+from helptune.experiment.lock import working_alone
 from helptune.experiment.models import Source
 from helptune.experiment.plan import mesh_shape
 from helptune.experiment.report import write_report
-from helptune.experiment.runs import open_run, read_json, working_alone
+from helptune.experiment.runs import open_run, read_json
+from helptune.experiment.samples import sampler
 from helptune.files import write_text
 from helptune.gemma.base import Base
 from helptune.gemma.config import GemmaConfig
@@ -44,6 +46,7 @@ from helptune.train.fit import eval_batches, fit, on_mesh
 from helptune.train.memory import MeshShape
 from helptune.train.peak import peak_device_gib, peak_rss_gib
 from helptune.train.step import eval_step
+from helptune.train.stop import stop_requested, withdraw_stop
 from helptune.train.topology import Topology
 
 HELD_BACK = 10
@@ -79,8 +82,9 @@ def finetune(config: RunConfig, run: Path) -> dict[str, Any]:
         with working_alone(run) if is_main() else contextlib.nullcontext():
             if not from_main(lambda: _is_complete(run, base.config, config.base_sha256)):
                 if is_main():
+                    withdraw_stop(run)
                     write_conversations(run / HELDOUT, heldout)
-                summary = _run_stages(config, run, base, tokenizer, mesh, examples, solved, heldout)
+                summary = _run_stages(config, run, base, tokenizer, mesh, examples, solved, train_set, heldout)
                 if is_main():
                     write_text(run / "eval" / "summary.json", json.dumps(summary, indent=2) + "\n")
             if is_main():
@@ -114,10 +118,11 @@ def _run_stages(
     mesh: Mesh | None,
     examples: Sequence[Example],
     solved: Sequence[Conversation],
+    train_set: Sequence[Conversation],
     heldout: Sequence[Conversation],
 ) -> dict[str, Any]:
     train = [e for i, e in enumerate(examples) if i % HELD_BACK != HELD_BACK - 1]
-    dev = [e for i, e in enumerate(examples) if i % HELD_BACK == HELD_BACK - 1]
+    dev = examples[HELD_BACK - 1 :: HELD_BACK]
     stages = _Stages(run / "eval" / "stages.json")
     limit, penalty = config.max_new_tokens, config.repetition_penalty
 
@@ -125,9 +130,11 @@ def _run_stages(
         """Every model answers under the same rules. Answers that are there are not made again, missing ones are."""
         with stages.timed(f"{name}_answers"), _set(mesh):
             path = run / "eval" / f"{name}.jsonl"
-            answer_all(base, tokenizer, heldout, path, max_new_tokens=limit, repetition_penalty=penalty, **how)
+            rules: dict[str, Any] = {"max_new_tokens": limit, "repetition_penalty": penalty}
+            answer_all(base, tokenizer, heldout, path, **rules, after_batch=lambda: heed_stop(run), **how)
 
     def loss(adapters: Adapters) -> dict[str, Any]:
+        heed_stop(run)
         with _set(mesh):
             return heldout_loss(base, tokenizer, adapters, config.method, config.train, heldout)
 
@@ -136,8 +143,9 @@ def _run_stages(
     losses = {"base": stages.run("base_loss", lambda: loss(untrained))}
     answer("base")
     answer("few_shot", examples=solved)
+    sample = sampler(base, tokenizer, train_set[HELD_BACK - 1 :: HELD_BACK], config.method, penalty)
     with stages.timed("train"):
-        result = fit(base, train, dev, config.method, config.train, run, config.base_sha256, mesh)
+        result = fit(base, train, dev, config.method, config.train, run, config.base_sha256, mesh, sample)
     losses["tuned"] = stages.run("tuned_loss", lambda: loss(result.adapters))
     answer("tuned", adapter=attach(result.adapters, config.method))
     return {
@@ -152,6 +160,14 @@ def _run_stages(
         "peak_rss_gib": stages.peak_rss_gib,
         "peak_device_gib": stages.peak_device_gib,
     }
+
+
+def heed_stop(run: Path) -> None:
+    """Raises Interrupted when the run was asked to stop. Beside training a run goes on from its last answers."""
+    if from_main(lambda: stop_requested(run)):
+        if is_main():
+            withdraw_stop(run)
+        raise Interrupted("stopped; run the same command again to go on")
 
 
 def _set(mesh: Mesh | None) -> contextlib.AbstractContextManager[Any]:

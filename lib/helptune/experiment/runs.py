@@ -4,11 +4,8 @@ It holds `config.json`, `environment.json`, `metrics.jsonl`, `checkpoints/`, `ad
 every number in the report can be traced to one of the other files.
 """
 
-import contextlib
-import fcntl
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ from typing import Any
 from helptune.errors import RunError
 from helptune.experiment.config import RunConfig, differences, read_config, to_json
 from helptune.experiment.environment import environment
+from helptune.experiment.watch import LOG
 from helptune.files import write_text
 
 
@@ -33,7 +31,7 @@ def open_run(folder: Path, config: RunConfig) -> None:
                 f"{folder} already holds a run with another configuration ({'; '.join(changed)}). "
                 "Choose another --run directory, or delete this one to start over"
             )
-    elif folder.exists() and (not folder.is_dir() or any(not name.startswith(".") for name in os.listdir(folder))):
+    elif folder.exists() and (not folder.is_dir() or any(_is_foreign(name) for name in os.listdir(folder))):
         raise RunError(f"{folder} is not empty and not a run (no config.json); choose another --run directory")
     try:
         write_text(path, to_json(config))
@@ -41,25 +39,6 @@ def open_run(folder: Path, config: RunConfig) -> None:
             write_text(folder / "environment.json", json.dumps(environment(), indent=2) + "\n")
     except OSError as error:
         raise RunError(f"{folder}: cannot be written ({error})") from error
-
-
-@contextlib.contextmanager
-def working_alone(folder: Path) -> Iterator[None]:
-    """Within the block no other process can enter it for the same run. Raises RunError when one is in it already.
-
-    The lock is on the directory itself and goes with the process, however that ends.
-    """
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RunError(
-                f"another process is working on {folder}: wait until it is done, or choose another --run directory"
-            ) from error
-        yield
-    finally:
-        os.close(handle)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -70,3 +49,8 @@ def read_json(path: Path) -> dict[str, Any]:
         raise RunError(
             f"{path}: missing or damaged ({error}); run `helptune finetune` with this --run again"
         ) from error
+
+
+def _is_foreign(name: str) -> bool:
+    """Not hidden, and not what a run may hold before its configuration: what its process says."""
+    return not name.startswith(".") and name != LOG

@@ -1,14 +1,14 @@
 """The training loop, top to bottom: plan, resume, step, evaluate, save, stop.
 
-Ctrl-C or SIGTERM ends it after the current step with a checkpoint; kill -9 costs the steps since the last one. Running
-the same command again goes on from there with the same bits as a run that was never stopped.
+Ctrl-C, SIGTERM or a file named `stop` ends it after the current step with a checkpoint; kill -9 costs the steps since
+the last one. Running the same command again goes on from there with the same bits as a run that was never stopped.
 """
 
 import contextlib
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,8 +29,9 @@ from helptune.train.distributed import all_hosts_needed, any_process, check_shar
 from helptune.train.metrics import disk_errors, log, truncate
 from helptune.train.nonfinite import check_finite
 from helptune.train.optimizer import learning_rate, make_optimizer
+from helptune.train.peak import memory_gib
 from helptune.train.step import TrainState, eval_step, init_state, train_step
-from helptune.train.stop import stop_requests
+from helptune.train.stop import stop_requested, stop_signals, withdraw_stop
 from helptune.train.stopping import reason_to_stop
 
 _log = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ def fit(
     run: Path,
     base_sha256: str,
     mesh: Mesh | None = None,
+    sample: Callable[[Adapters], list[dict]] | None = None,
 ) -> FitResult:
     """Train adapters on `train`, watching `dev`; the run folder gets `metrics.jsonl`, `checkpoints/` and `adapter/`.
 
@@ -74,9 +76,11 @@ def fit(
     a run may go on on another mesh, where the same sums are added in another order. In a run of several processes all
     call this with the same arguments and process 0 writes.
 
-    Raises Interrupted after Ctrl-C, RunError when loss or gradient are no numbers, the disk is full, a checkpoint
-    cannot be read or another host is gone, DataError without examples, SettingError for a batch that the mesh does not
-    divide.
+    `sample` is called at every measurement with the adapters of that moment; what it returns is logged as "samples".
+
+    Raises Interrupted after Ctrl-C or a request to stop, RunError when loss or gradient are no numbers, the disk is
+    full, a checkpoint cannot be read or another host is gone, DataError without examples, SettingError for a batch that
+    the mesh does not divide.
     """
     if not train or not dev:
         raise DataError(f"{len(train)} training and {len(dev)} held-back conversations: both are needed")
@@ -100,6 +104,7 @@ def fit(
 
     def measure(state: TrainState, progress: Progress) -> Progress:
         """Held-back loss of this step: log it, keep the adapter if it is the best so far, write a checkpoint."""
+        started = time.perf_counter()
         loss, step = evaluate_loss(base, state.adapters, method, held_back), int(state.step)
         if not math.isfinite(loss):
             raise RunError(
@@ -108,7 +113,9 @@ def fit(
                 if step
                 else f"the held-back loss is {loss} before any training: the weights of the base hold NaN or infinity"
             )
-        log(metrics, {"step": step, "eval_loss": loss})
+        if sample is not None:
+            log(metrics, {"step": step, "samples": sample(state.adapters)})
+        log(metrics, {"step": step, "eval_loss": loss, "eval_seconds": time.perf_counter() - started})
         best_step, losses = progress.best_step, (*progress.losses, loss)
         if loss < progress.best_loss:
             if is_main():
@@ -128,15 +135,18 @@ def fit(
         if not metrics.exists():
             raise RunError(f"{metrics}: missing beside its checkpoints; {_anew(run)}")
     truncate(metrics, int(state.step) if resumed else -1)
+    if is_main():
+        withdraw_stop(run)
     with (
         contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh),
         all_hosts_needed(),
         contextlib.closing(checkpoints),
-        stop_requests() as stop_requested,
+        stop_signals() as signalled,
         tqdm(total=len(plan), unit="step", disable=not is_main()) as bar,
     ):
         bar.update(int(state.step))
         if not resumed:
+            log(metrics, {"step": 0, "steps": len(plan)})
             progress = measure(state, progress)
         while (step := int(state.step)) < len(plan) and not reason_to_stop(progress.losses, config):
             started = time.perf_counter()
@@ -153,6 +163,7 @@ def fit(
                 "learning_rate": float(schedule(step)),
                 "tokens": int(np.count_nonzero(batch.segments)),
                 "supervised": int(result.supervised),
+                "memory_gib": round(memory_gib(), 3),
             }
             record["seconds"] = time.perf_counter() - started
             log(metrics, record)
@@ -167,8 +178,10 @@ def fit(
                 f"a host of this run is gone after step {step + 1}; start all processes again to go on from the "
                 f"checkpoint of step {checkpoints.latest_step}"
             )
-            if any_process(stop_requested.is_set()):
+            if any_process(signalled.is_set() or (is_main() and stop_requested(run))):
                 checkpoints.save(state, progress)
+                if is_main():
+                    withdraw_stop(run)
                 raise Interrupted(f"stopped after step {step + 1} of {len(plan)}; run the same command again to go on")
     try:
         best, _ = load_adapter(run / "adapter", base.config, base_sha256)

@@ -1,8 +1,9 @@
 """What a run writes down as it goes: `metrics.jsonl`, one JSON object a line, the source of every curve.
 
-Training steps have a "loss", measurements of the held-back set an "eval_loss", and a run that ends before its last step
-says why in "stopped"; every line has the "step" it follows. What is no number, as in the step a run broke off at, is
-null: JSON has no NaN.
+Training steps have a "loss", measurements of the held-back set an "eval_loss", sample answers of the model of that
+moment "samples"; the first line tells how many "steps" are planned, and a run that ends before them says why in
+"stopped". Every line has the "step" it follows. What is no number, as in the step a run broke off at, is null: JSON has
+no NaN.
 """
 
 import contextlib

@@ -108,12 +108,12 @@ def train_step(
     nll, weight, gradient = gradients(base, state.adapters, method, micro_batches, key, remat, neftune_alpha)
     updates, opt_state = optimizer.update(gradient, state.opt_state, state.adapters)
     metrics = StepMetrics(
-        nll / jnp.maximum(weight, 1.0), optax.global_norm(gradient), weight, jax.tree.map(_finite_layers, gradient)
+        nll / jnp.maximum(weight, 1.0), optax.global_norm(gradient), weight, jax.tree.map(finite_layers, gradient)
     )
     return TrainState(optax.apply_updates(state.adapters, updates), opt_state, state.step + 1), metrics
 
 
-def _finite_layers(gradient: Float[Array, "L ..."]) -> Bool[Array, "L"]:
+def finite_layers(gradient: Float[Array, "L ..."]) -> Bool[Array, "L"]:
     return jnp.isfinite(gradient).reshape(gradient.shape[0], -1).all(axis=1)
 
 

@@ -1,0 +1,48 @@
+"""Who works on a run: a lock on its directory, which goes with the process that holds it, however that ends."""
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from helptune.errors import RunError
+
+_GLANCES = 5
+"""A look at the lock takes it for microseconds; whoever wants to work tries so often, 20 ms apart."""
+
+
+@contextlib.contextmanager
+def working_alone(folder: Path) -> Iterator[None]:
+    """Within the block no other process can enter it for the same run. Raises RunError when one is in it already."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        if not any(_lock(handle, fcntl.LOCK_EX, pause) for pause in (0, *[0.02] * _GLANCES)):
+            raise RunError(
+                f"another process is working on {folder}: wait until it is done, or choose another --run directory"
+            )
+        yield
+    finally:
+        os.close(handle)
+
+
+def is_worked_on(folder: Path) -> bool:
+    """Whether a process is within `working_alone` for this run. Watchers do not disturb each other."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return not _lock(handle, fcntl.LOCK_SH)
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, kind: int, pause: float = 0.0) -> bool:
+    time.sleep(pause)
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
