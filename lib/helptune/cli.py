@@ -239,7 +239,7 @@ def report(run: RunDir = Path("runs/first")) -> None:
 
 
 app.add_typer(measures.bench, name="bench")
-for verb in (measures.plan, measures.capacity, measures.precision):
+for verb in (measures.plan, measures.capacity, measures.precision, measures.gradients):
     app.command()(verb)
 
 

@@ -24,6 +24,7 @@ VERBS = [
     "plan",
     "capacity",
     "precision",
+    "gradients",
 ]
 
 

@@ -21,33 +21,32 @@ from jax.sharding import Mesh
 
 from helptune.adapt.adapters import AdapterConfig, Adapters, attach, init_adapters, parameter_count
 from helptune.adapt.artifact import WEIGHTS, load_adapter
-from helptune.data.conversation import Conversation, load_curated, read_conversations, write_conversations
+from helptune.data.conversation import Conversation, write_conversations
 from helptune.data.packing import Example, tokenize
-from helptune.errors import DataError, HelptuneError, RunError, SettingError
+from helptune.errors import HelptuneError, RunError, SettingError
 from helptune.evaluate.answers import answer_all, check_prompts, solved_examples
 from helptune.experiment.advice import Settings, advice
 from helptune.experiment.config import RunConfig
 from helptune.experiment.devices import preallocation, this_machine
 from helptune.experiment.evidence import HELDOUT, read_evidence
+from helptune.experiment.gradients import category_gradients
 from helptune.experiment.models import Source
 from helptune.experiment.plan import mesh_shape
 from helptune.experiment.report import write_report
 from helptune.experiment.runs import open_run, read_json, working_alone
+from helptune.experiment.split import held_back, kept_for_training, read_data
 from helptune.files import write_text
 from helptune.gemma.base import Base
 from helptune.gemma.config import GemmaConfig
-from helptune.gemma.sharding import make_mesh, replicate
+from helptune.gemma.sharding import make_mesh, on_mesh, replicate
 from helptune.gemma.tokenizer import Tokenizer
 from helptune.train.config import TrainConfig
 from helptune.train.distributed import all_hosts_needed, from_main, is_main
-from helptune.train.fit import eval_batches, fit, on_mesh
+from helptune.train.fit import eval_batches, fit
 from helptune.train.memory import MeshShape
 from helptune.train.peak import peak_device_gib, peak_rss_gib
 from helptune.train.step import eval_step
 from helptune.train.topology import Topology
-
-HELD_BACK = 10
-"""Every tenth training conversation is held back to watch the training; the held-out set is not looked at meanwhile."""
 
 FEW_SHOT_IDS = ("explain-easy-03", "howto-easy-02", "rewrite-easy-01", "honest-easy-03")
 
@@ -66,6 +65,7 @@ def finetune(config: RunConfig, run: Path) -> dict[str, Any]:
     shape = mesh_shape(model, config, machine)
     require_memory(model, config, shape, machine)
     examples = tokenize(train_set, tokenizer, model, config.train.seq_len)
+    categories = [c.category for c in train_set]
     # Whatever is too long is found before anything is loaded.
     tokenize(heldout, tokenizer, model, config.train.seq_len)
     check_prompts(heldout, tokenizer, model, config.max_new_tokens)
@@ -80,7 +80,7 @@ def finetune(config: RunConfig, run: Path) -> dict[str, Any]:
             if not from_main(lambda: _is_complete(run, base.config, config.base_sha256)):
                 if is_main():
                     write_conversations(run / HELDOUT, heldout)
-                summary = _run_stages(config, run, base, tokenizer, mesh, examples, solved, heldout)
+                summary = _run_stages(config, run, base, tokenizer, mesh, examples, categories, solved, heldout)
                 if is_main():
                     write_text(run / "eval" / "summary.json", json.dumps(summary, indent=2) + "\n")
             if is_main():
@@ -113,11 +113,11 @@ def _run_stages(
     tokenizer: Tokenizer,
     mesh: Mesh | None,
     examples: Sequence[Example],
+    categories: Sequence[str],
     solved: Sequence[Conversation],
     heldout: Sequence[Conversation],
 ) -> dict[str, Any]:
-    train = [e for i, e in enumerate(examples) if i % HELD_BACK != HELD_BACK - 1]
-    dev = [e for i, e in enumerate(examples) if i % HELD_BACK == HELD_BACK - 1]
+    train, dev = kept_for_training(examples), held_back(examples)
     stages = _Stages(run / "eval" / "stages.json")
     limit, penalty = config.max_new_tokens, config.repetition_penalty
 
@@ -140,10 +140,17 @@ def _run_stages(
         result = fit(base, train, dev, config.method, config.train, run, config.base_sha256, mesh)
     losses["tuned"] = stages.run("tuned_loss", lambda: loss(result.adapters))
     answer("tuned", adapter=attach(result.adapters, config.method))
+    tasks = stages.run(
+        "gradients",
+        lambda: category_gradients(
+            base, result.adapters, config.method, config.train, train, kept_for_training(categories), mesh=mesh
+        ),
+    )
     return {
         "model": base.config.name,
         "mesh": [1, 1, 1] if mesh is None else list(mesh.shape.values()),
         "heldout_loss": losses,
+        "task_gradients": tasks,
         "conversations": {"train": len(train), "held_back": len(dev), "held_out": len(heldout)},
         "training": {k: v for k, v in vars(result).items() if k != "adapters"},
         "parameters": {"base": base.config.parameters, "trainable": parameter_count(result.adapters)},
@@ -156,25 +163,6 @@ def _run_stages(
 
 def _set(mesh: Mesh | None) -> contextlib.AbstractContextManager[Any]:
     return contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh)
-
-
-def read_data(config: RunConfig) -> tuple[list[Conversation], list[Conversation]]:
-    """(training, held-out) conversations of a configuration. Raises DataError for a malformed or too small file."""
-    train = list(read_conversations(config.train_file)) if config.train_file else load_curated("train")
-    heldout = list(read_conversations(config.heldout_file)) if config.heldout_file else load_curated("heldout")
-    if len(train) < HELD_BACK or not heldout:
-        raise DataError(
-            f"{config.train_file or 'curated'}: {len(train)} training and {len(heldout)} held-out conversations; "
-            f"at least {HELD_BACK} and 1 are needed"
-        )
-    trained = {c.messages: c.id for c in train}
-    for c in heldout:
-        if c.messages in trained:
-            raise DataError(
-                f"{config.heldout_file or 'curated'}: conversation {c.id!r} is also a training conversation "
-                f"({trained[c.messages]!r}); take it out of one of the files"
-            )
-    return train, heldout
 
 
 def with_fingerprints(
