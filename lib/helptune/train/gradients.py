@@ -166,7 +166,7 @@ def spectrum(a: Float[Array, "L I R"], b: Float[Array, "L R O"], scale: float = 
 
 
 def effective_rank(singular_values: Float[Array, "*L R"]) -> Float[Array, "*L"]:
-    """exp of the entropy of the singular values scaled to sum 1: R when all are equal, 1 with a single one, 0 of zero."""
+    """exp of the entropy of the singular values scaled to sum 1: R when all are equal, 1 with one alone, 0 of zero."""
     total = jnp.sum(singular_values, -1, keepdims=True)
     p = singular_values / jnp.where(total > 0, total, 1)
     return jnp.where(total[..., 0] > 0, jnp.exp(jnp.sum(jax.scipy.special.entr(p), -1)), 0)
