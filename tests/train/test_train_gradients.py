@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from train_runs import CONFIG, LORA, STEPS, TRAIN, base, examples, metrics
+from train_runs import CONFIG, METHOD, STEPS, TRAIN, base, examples, metrics
 
-from helptune.adapt.adapters import attach, init_adapters
+from helptune.adapt.adapters import init_adapters
 from helptune.adapt.bottleneck import BottleneckConfig
 from helptune.data.packing import collate, pack, plan_batches
 from helptune.gemma.quantize import dequantize, quantize
@@ -36,6 +36,8 @@ from helptune.train.optimizer import make_optimizer
 from helptune.train.step import init_state, train_step
 
 LAYERS, IN, OUT, R = 3, 20, 12, 4
+METHOD = replace(LORA, dropout=0.0)
+SGD = optax.sgd(0.1)
 
 
 def factors(seed=0, scale=1.0):
@@ -49,7 +51,7 @@ def as_float64(leaf):
     return np.asarray(leaf, np.float64)
 
 
-def trained(method=LORA, seed=3):
+def trained(method=METHOD, seed=3):
     """Adapters as training might leave them: nothing is zero."""
     new = init_adapters(method, base().config, jax.random.key(seed))
     return jax.tree.map(lambda leaf: leaf + 0.05 * jax.random.normal(jax.random.key(seed), leaf.shape), new)
@@ -59,9 +61,8 @@ def batch(rows=4):
     return collate(TRAIN, pack([len(e) for e in TRAIN], CONFIG.seq_len)[:rows], CONFIG.seq_len, rows)
 
 
-def look(adapters, method=LORA, rows=None, optimizer=None):
-    optimizer = optimizer or optax.sgd(0.1)
-    return analyse(base(), adapters, method, rows or batch(), optimizer, optimizer.init(adapters))
+def look(adapters, method=METHOD, rows=None, frozen=None):
+    return analyse(frozen or base(), adapters, method, rows or batch(), SGD, SGD.init(adapters))
 
 
 # The factors and the full matrix.
@@ -192,27 +193,26 @@ def test_an_analysis_foresees_the_step_that_training_takes():
     optimizer = make_optimizer(CONFIG.optimizer, STEPS)
     state = init_state(trained(), optimizer)
     micro = jax.tree.map(lambda leaf: leaf[None], batch())
-    no_dropout = replace(LORA, dropout=0.0)
     for _ in range(2):  # the first step of a warmup has a learning rate of zero
         before = jax.tree.map(np.array, state.adapters)
-        found = analyse(base(), state.adapters, no_dropout, batch(), optimizer, state.opt_state)
-        state, result = train_step(base(), state, micro, jax.random.key(0), method=no_dropout, optimizer=optimizer)
+        found = analyse(base(), state.adapters, METHOD, batch(), optimizer, state.opt_state)
+        state, result = train_step(base(), state, micro, jax.random.key(0), method=METHOD, optimizer=optimizer)
     norms = np.concatenate([np.array(norms) for norms in found["norm"].values()])
     assert np.linalg.norm(norms) == pytest.approx(float(result.grad_norm), rel=5e-3)
     for site, old in before.items():
         new, w = jax.tree.map(np.array, state.adapters[site]), np.asarray(base().blocks[site])
-        moved = LORA.scale * (new["a"].astype(np.float64) @ new["b"] - old["a"].astype(np.float64) @ old["b"])
+        moved = METHOD.scale * (new["a"].astype(np.float64) @ new["b"] - old["a"].astype(np.float64) @ old["b"])
         ratio = np.linalg.norm(moved, axis=(1, 2)) / np.linalg.norm(w, axis=(1, 2))
         np.testing.assert_allclose(found["step_ratio"][site], ratio, rtol=6e-3)
-        whole = LORA.scale * np.linalg.norm(old["a"] @ old["b"], axis=(1, 2)) / np.linalg.norm(w, axis=(1, 2))
+        whole = METHOD.scale * np.linalg.norm(old["a"] @ old["b"], axis=(1, 2)) / np.linalg.norm(w, axis=(1, 2))
         np.testing.assert_allclose(found["moved"][site], whole, rtol=6e-3)
 
 
 def test_at_the_start_nothing_has_moved_and_only_b_has_a_gradient():
-    adapters = init_adapters(LORA, base().config, jax.random.key(0))
+    adapters = init_adapters(METHOD, base().config, jax.random.key(0))
     found = look(adapters)
-    _, gradient, _ = micro_gradient(base(), adapters, batch(1), method=LORA)
-    for site in LORA.sites:
+    _, gradient, _ = micro_gradient(base(), adapters, batch(1), method=METHOD)
+    for site in METHOD.sites:
         assert {*found["moved"][site], *found["effective_rank"][site], *found["parameter_ratio"][site]} == {0.0}
         assert not np.any(gradient[site]["a"])
         assert np.all(np.array(found["norm"][site]) > 0)
@@ -228,11 +228,10 @@ def test_of_a_bottleneck_only_what_has_a_meaning_there_is_measured():
 
 def test_a_quantized_base_can_be_analysed():
     blocks = {
-        site: quantize(base().blocks[site], 8, 4) if site in LORA.sites else w for site, w in base().blocks.items()
+        site: quantize(base().blocks[site], 8, 4) if site in METHOD.sites else w for site, w in base().blocks.items()
     }
-    adapters, optimizer = trained(), optax.sgd(0.1)
-    found = analyse(replace(base(), blocks=blocks), adapters, LORA, batch(), optimizer, optimizer.init(adapters))
-    assert found["moved"]["q"] == pytest.approx(look(adapters)["moved"]["q"], rel=0.02)
+    found = look(trained(), frozen=replace(base(), blocks=blocks))
+    assert found["moved"]["q"] == pytest.approx(look(trained())["moved"]["q"], rel=0.02)
 
 
 def test_rows_of_padding_are_no_micro_batches():
@@ -286,14 +285,13 @@ def test_two_tasks_of_the_same_conversations_agree_fully_and_others_less():
         return [collate(made, [[n]], CONFIG.seq_len, 1) for n in range(4)]
 
     tasks = {"a": one_task(1, 12), "same": one_task(1, 12), "b": one_task(2, 40)}
-    found = task_gradients(base(), trained(), LORA, tasks)
+    found = task_gradients(base(), trained(), METHOD, tasks)
     assert found["tasks"] == ["a", "same", "b"]
     assert found["cosines"][0][:2] == [1, 1]
     assert found["cosines"][0][2] == found["cosines"][2][0] < 0.99
     assert -1 <= found["halves"][0] < 1
-    assert task_gradients(base(), trained(), LORA, {"a": tasks["a"][:1]})["halves"] == [None]
+    assert task_gradients(base(), trained(), METHOD, {"a": tasks["a"][:1]})["halves"] == [None]
 
 
-def test_dropout_has_no_part_in_an_analysis():
-    assert look(trained()) == look(trained())
-    assert attach(trained(), LORA).layers.keys() == {"adapters"}
+def test_an_analysis_draws_nothing_at_random():
+    assert look(trained(), LORA) == look(trained(), METHOD)

@@ -81,9 +81,9 @@ def _updates(analyses: Mapping[int, Mapping[str, Any]]) -> str:
     last, typical = max(analyses), {step: _typical(a, "step_ratio") for step, a in analyses.items()}
     moved, largest = _typical(analyses[last], "moved"), max(typical, key=typical.__getitem__)
     return (
-        f"All steps up to step {last} moved the typical matrix by {_share(moved)} of its norm. The largest of the single "
-        f"steps looked at, the one after step {largest}, moves it by {_share(typical[largest])} (medians over layers and "
-        "sites)."
+        f"All steps up to step {last} moved the typical matrix by {_share(moved)} of its norm. The largest of the "
+        f"single steps looked at, the one after step {largest}, moves it by {_share(typical[largest])} (medians over "
+        "layers and sites)."
     )
 
 
@@ -106,8 +106,8 @@ def _noise(noise: NoiseScale, batch_rows: int, tokens_a_row: float) -> str:
         says = "not clearly different"
     return (
         f"Signal and noise are equal in a batch of about {noise.rows:.2g} rows of {tokens_a_row:.0f} supervised tokens "
-        f"(90% interval {noise.low:.2g} {upper}, from {noise.measurements} measurements). The run had {batch_rows} rows: "
-        f"{says}."
+        f"(90% interval {noise.low:.2g} {upper}, from {noise.measurements} measurements). The run had {batch_rows} "
+        f"rows: {says}."
     )
 
 
@@ -127,8 +127,8 @@ def _cosines(tasks: Mapping[str, Any], noise: NoiseScale | None) -> str:
     if noise is not None:
         tokens = float(np.mean(tasks["tokens"]))
         words += (
-            f" Each gradient is that of {tokens:.0f} supervised tokens in the mean; by the noise scale of the whole run, "
-            "two random samples of that size from all the data would have a cosine of about "
+            f" Each gradient is that of {tokens:.0f} supervised tokens in the mean; by the noise scale of the whole "
+            "run, two random samples of that size from all the data would have a cosine of about "
             f"{1 / (1 + noise.tokens / tokens):.2f}."
         )
     return words

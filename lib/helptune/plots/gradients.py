@@ -7,10 +7,11 @@ perceptually uniform: viridis for sizes, seaborn's vlag, white at zero, for what
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import matplotlib
 import numpy as np
 import seaborn
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, ScalarFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
 from helptune.plots.style import BASE, FEW_SHOT, INK, NORMAL, SMALL, TUNED, WORSE, labels, legend, plain
 
@@ -20,12 +21,14 @@ SITE_STYLES = {
 }  # fmt: skip
 """Colour, marker and line of each site: those of attention have whole lines, those of the MLP broken ones."""
 
+_SHADES = 64
+"""Of a heat map: enough for the eye, and each is a rectangle of its colour bar."""
+
 
 def gradient_norms(ax: Axes, norms: Mapping[str, Sequence[float | None]]) -> Axes:
     """Norm of the gradient in every layer (columns) at every site (rows): where does the loss pull hardest?"""
-    _heat(ax, _grid(norms), "viridis", 0, None, "gradient norm (nats per token)")
+    _heat(ax, _grid(norms), matplotlib.colormaps["viridis"], 0, None, "norm (nats per token)")
     ax.set_yticks(np.arange(len(norms)) + 0.5, list(norms))
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xticks(*_layer_ticks(len(next(iter(norms.values())))))
     labels(ax, "layer", "")
     return ax
@@ -59,6 +62,7 @@ def effective_ranks(ax: Axes, ranks: Mapping[str, Sequence[float | None]], rank:
         ax.plot(layers, found, line, color=color, linewidth=1.5, markersize=3.5, label=site)
     ax.axhline(rank, color=INK, linestyle=(0, (1, 1.5)), linewidth=1.8, label=f"rank {rank}")
     ax.set_ylim(0, rank * 1.08)
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     labels(ax, "layer", "effective rank")
     return legend(plain(ax), columns=4)
@@ -82,7 +86,9 @@ def noise_scales(
         ax.plot(*zip(*points, strict=True), "o", color=WORSE, markersize=5, label="one measurement")
     ax.set_yscale("log")
     ax.set_ylim(top=top if high is None else None)
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.yaxis.set_major_formatter(ScalarFormatter())
+    ax.yaxis.set_minor_formatter(NullFormatter())
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     labels(ax, "optimizer step", "noise scale (rows)")
     return legend(plain(ax), columns=2)
@@ -100,7 +106,7 @@ def cosine_matrix(ax: Axes, tasks: Sequence[str], cosines: Sequence[Sequence[flo
     for (row, column), value in np.ndenumerate(others):
         if np.isfinite(value) and len(tasks) <= 16:
             color = "#ffffff" if abs(value) > 0.7 * largest else "#1d2024"
-            text = f"{value:.2f}".replace("0.", ".").replace("-", "\u2212")
+            text = f"{round(value, 2) + 0:.2f}".replace("0.", ".").replace("-", "\u2212")
             ax.text(column + 0.5, row + 0.5, text, color=color, fontsize=SMALL - 3, ha="center", va="center")
     ticks = np.arange(len(tasks)) + 0.5
     ax.set_xticks(ticks, tasks, rotation=90)
@@ -123,7 +129,7 @@ def _layer_ticks(layers: int) -> tuple[np.ndarray, list[str]]:
 
 
 def _heat(ax: Axes, grid: np.ndarray, colors: Any, low: float | None, high: float | None, label: str) -> None:
-    mesh = ax.pcolormesh(grid, cmap=colors, vmin=low, vmax=high, edgecolor="face", linewidth=0.3)
+    mesh = ax.pcolormesh(grid, cmap=colors.resampled(_SHADES), vmin=low, vmax=high, edgecolor="face", linewidth=0.3)
     ax.invert_yaxis()
     figure = ax.get_figure(root=True)
     assert figure is not None

@@ -243,7 +243,7 @@ def noise_scale(measured: Sequence[Mapping[str, float]], resamples: int = 2_000)
     )
     if squared.sum() <= 0 or trace.sum() < 0:
         return None
-    per_row = tokens.sum() / rows.sum()
+    per_row = float(tokens.sum() / rows.sum())
     draws = np.random.default_rng(0).integers(0, len(measured), (resamples, len(measured)))
     above, below = np.maximum(trace[draws].sum(-1), 0), squared[draws].sum(-1)
     ratios = np.sort(np.where(below > 0, above / np.where(below > 0, below, 1), math.inf))
