@@ -51,17 +51,17 @@ def words(run):
 
 
 EXPECTED = {
-    "norms": "At step 2, down holds 93% and q holds 7% of the squared gradient norm. The single largest norm is that of "
-    "down in layer 1 of 0 to 2, with 87.8% of it.",
-    "updates": "All steps up to step 2 moved the typical matrix by 0.20% of its norm. The largest of the single steps "
-    "looked at, the one after step 2, moves it by 0.04% (medians over layers and sites).",
+    "norms": "At step 2, down holds 93% and q holds 7% of the squared gradient norm. The single largest norm is that "
+    "of down in layer 1 of 0 to 2, with 87.8% of it.",
+    "updates": "All steps up to step 2 moved the typical matrix by 0.20% of its norm. The largest of the single "
+    "steps looked at, the one after step 2, moves it by 0.04% (medians over layers and sites).",
     "ranks": "At step 2 the update of the typical matrix has an effective rank of 9.0 of 16; the lowest is 5.0, q in "
     "layer 2.",
-    "noise": "Signal and noise are equal in a batch of about 2 rows of 10 supervised tokens (90% interval 2 to 2, from 3 "
-    "measurements). The run had 4 rows: more, so a smaller one would learn nearly as much in a step.",
-    "cosines": "1 of 2 pairs of categories has a cosine below zero; the median is 0.05, the lowest -0.20 (facts, write), "
-    "the highest 0.30 (facts, <b>code). Each gradient is that of 20 supervised tokens in the mean; by the noise scale of "
-    "the whole run, two random samples of that size from all the data would have a cosine of about 0.50.",
+    "noise": "Signal and noise are equal in a batch of about 2 rows of 10 supervised tokens (90% interval 2 to 2, "
+    "from 3 measurements). The run had 4 rows: more, so a smaller one would learn nearly as much in a step.",
+    "cosines": "1 of 2 pairs of categories has a cosine below zero; the median is 0.05, the lowest -0.20 (facts, "
+    "write), the highest 0.30 (facts, <b>code). Each gradient is that of 20 supervised tokens in the mean; by the "
+    "noise scale of the whole run, two random samples of that size from all the data would have a cosine of about 0.50.",
 }
 
 

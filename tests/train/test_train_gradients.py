@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from train_runs import CONFIG, METHOD, STEPS, TRAIN, base, examples, metrics
+from train_runs import CONFIG, LORA, STEPS, TRAIN, base, examples, metrics
 
 from helptune.adapt.adapters import init_adapters
 from helptune.adapt.bottleneck import BottleneckConfig
