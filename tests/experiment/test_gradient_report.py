@@ -61,7 +61,8 @@ EXPECTED = {
     "from 3 measurements). The run had 4 rows: more, so a smaller one would learn nearly as much in a step.",
     "cosines": "1 of 2 pairs of categories has a cosine below zero; the median is 0.05, the lowest -0.20 (facts, "
     "write), the highest 0.30 (facts, <b>code). Each gradient is that of 20 supervised tokens in the mean; by the "
-    "noise scale of the whole run, two random samples of that size from all the data would have a cosine of about 0.50.",
+    "noise scale of the whole run, two random samples of that size from all the data would have a cosine of about "
+    "0.50.",
 }
 
 

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 
 from helptune import plots
 from helptune.experiment.evidence import Evidence
-from helptune.train.gradients import NoiseScale, noise_scale
+from helptune.train.noise import NoiseScale, noise_scale
 
 _KINDS = {
     "norms": "Heat map of the gradient norm in every layer at every site.",

@@ -1,14 +1,13 @@
 """What the gradients say: how strong they are and where, how far a step moves each matrix, in how many directions, how
 noisy a batch is, and whether two tasks pull the same way.
 
-Gradient noise scale: McCandlish et al. 2018, arXiv:1812.06162. Effective rank: Roy and Vetterli 2007, "The effective
-rank: a measure of effective dimensionality". Nothing of size [in, out] is ever made: LoRA's update is measured through
-its factors. An analysis draws nothing at random (no dropout) and changes nothing of the training beside it.
+The noise is that of noise.py. Effective rank: Roy and Vetterli 2007, "The effective rank: a measure of effective
+dimensionality". Nothing of size [in, out] is ever made: LoRA's update is measured through its factors. An analysis
+draws nothing at random (no dropout) and changes nothing of the training beside it.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -25,12 +24,13 @@ from helptune.gemma.base import Base
 from helptune.gemma.quantize import Quantized, dequantize
 from helptune.gemma.sharding import constrain, on_mesh, row_parts
 from helptune.shapes import Array, Float
+from helptune.train.noise import noise_sums
 from helptune.train.step import nll_sum
 
 BySite = dict[str, Float[Array, "L"]]
 
 DIGITS = 3
-"""Significant ones of what is logged: a line of 18 layers and 7 sites stays below 6 kB."""
+"""Significant ones of what is logged: a line of 18 layers and 7 sites is 6.5 kB long."""
 
 _einsum = partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
@@ -189,67 +189,6 @@ def step_norm(adapter: Mapping[str, Array], update: Mapping[str, Array]) -> Floa
     q = jnp.concatenate([adapter["b"] + update["b"], update["b"]], axis=-2)
     products = _einsum("LIR,LIS->LRS", p, p) * _einsum("LRO,LSO->LRS", q, q)
     return jnp.sqrt(jnp.maximum(jnp.sum(products, axis=(-2, -1)), 0))
-
-
-def noise_sums(
-    squares: Float[np.ndarray, "n"], squared_norm: float, weights: Float[np.ndarray, "n"]
-) -> dict[str, float] | None:
-    """Unbiased estimates, from one batch, of the two numbers whose ratio is the noise scale.
-
-    `squares` are |s_i|^2 of the micro-batches' gradient sums, `weights` their supervised tokens w_i, and `squared_norm`
-    is |g|^2 of g = sum s_i / W. Where tokens have gradients with mean G and covariance of trace S, the mean of w_i of
-    them has E|s_i / w_i|^2 = |G|^2 + S / w_i, and the batch E|g|^2 = |G|^2 + S / W. Of n micro-batches follows
-
-        trace   = (sum_i |s_i|^2 / w_i - W |g|^2) / (n - 1),  expected to be S,
-        squared = |g|^2 - trace / W,                          expected to be |G|^2, and negative in a noisy batch.
-
-    For equal w_i these are the two batch sizes of the paper's appendix A.1. Tokens of a row resemble each other, so S
-    is that of rows, divided over their tokens. None for fewer than two micro-batches with a loss.
-    """
-    used = weights > 0
-    n, total = int(used.sum()), float(weights.sum())
-    if n < 2:
-        return None
-    trace = (float(np.sum(squares[used] / weights[used])) - total * squared_norm) / (n - 1)
-    return {"trace": trace, "squared": squared_norm - trace / total, "tokens": total}
-
-
-@dataclass(frozen=True)
-class NoiseScale:
-    """S / |G|^2 in supervised tokens and in rows of the run; `low` to `high` rows hold it with 90%, None is no limit.
-
-    A batch of that size is where noise and signal are equal. Much smaller ones gain by growing almost as much as they
-    cost, much larger ones hardly at all.
-    """
-
-    tokens: float
-    rows: float
-    low: float
-    high: float | None
-    measurements: int
-
-
-def noise_scale(measured: Sequence[Mapping[str, float]], resamples: int = 2_000) -> NoiseScale | None:
-    """The noise scale from the `noise` of several analyses: both numbers are summed before one is divided by the other.
-
-    A ratio of single estimates would be biased, and often of a negative number. The interval is that of the percentile
-    bootstrap (Efron 1979) over the measurements, always drawn alike. None when |G|^2 summed is not positive, or for
-    fewer than two measurements.
-    """
-    if len(measured) < 2:
-        return None
-    trace, squared, tokens, rows = (
-        np.array([m[name] for m in measured]) for name in ("trace", "squared", "tokens", "rows")
-    )
-    if squared.sum() <= 0 or trace.sum() < 0:
-        return None
-    per_row = float(tokens.sum() / rows.sum())
-    draws = np.random.default_rng(0).integers(0, len(measured), (resamples, len(measured)))
-    above, below = np.maximum(trace[draws].sum(-1), 0), squared[draws].sum(-1)
-    ratios = np.sort(np.where(below > 0, above / np.where(below > 0, below, 1), math.inf))
-    low, high = (float(ratios[int(share * (resamples - 1))]) / per_row for share in (0.05, 0.95))
-    scale = float(trace.sum() / squared.sum())
-    return NoiseScale(scale, scale / per_row, low, high if high < math.inf else None, len(measured))
 
 
 def cosines(gradients: Sequence[Adapters]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
