@@ -103,6 +103,7 @@ def test_ranks_do_not_depend_on_the_size_of_the_update_and_never_exceed_r():
     for rank_of in (effective_rank, stable_rank):
         np.testing.assert_allclose(rank_of(values), rank_of(1000 * values), rtol=1e-5)
         assert np.all((rank_of(values) >= 1) & (rank_of(values) <= R))
+    assert np.all(stable_rank(values) <= effective_rank(values))
 
 
 def test_the_effective_rank_is_the_exponential_of_the_entropy():
