@@ -284,7 +284,9 @@ def report(run: RunDir = Path("runs/first")) -> None:
 
 
 app.add_typer(measures.bench, name="bench")
-for verb in (measures.plan, measures.capacity, measures.precision, several.adapters, several.combine, several.tasks):
+for measure in (measures.plan, measures.capacity, measures.precision, measures.gradients):
+    app.command()(measure)
+for verb in (several.adapters, several.combine, several.tasks):
     app.command()(verb)
 
 

@@ -14,6 +14,7 @@ from helptune.options import (
     Checkpoint,
     Model,
     Precision,
+    RunDir,
     console,
     depths,
     field,
@@ -162,3 +163,22 @@ def precision(
         print(json.dumps([asdict(row) for row in rows]))
     else:
         show(rows, console())
+
+
+def gradients(
+    run: RunDir = Path("runs/first"),
+    adapter: Annotated[Path | None, typer.Option("--adapter", help="Another adapter than the run's own.")] = None,
+    rows: Annotated[int, typer.Option(help="Rows of conversations a category; with 2 and more, halves too.")] = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Cosines between the gradients of the categories a run was trained on: do they pull the same way?
+
+    Example: [bold]helptune gradients --run runs/first[/bold]
+    """
+    from helptune.experiment.gradients import gradients_of_run, show
+
+    found = gradients_of_run(run, adapter, rows)
+    if as_json:
+        print(json.dumps(found))
+    else:
+        show(found, console())

@@ -27,6 +27,7 @@ VERBS = [
     "plan",
     "capacity",
     "precision",
+    "gradients",
 ]
 
 

@@ -5,6 +5,7 @@ import shutil
 import signal
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from helptune.adapt.artifact import load_adapter
@@ -16,7 +17,9 @@ from helptune.evaluate.answers import read_answers
 from helptune.experiment import finetune as station
 from helptune.experiment import models
 from helptune.experiment.config import RunConfig, read_config
-from helptune.experiment.finetune import few_shot_candidates, finetune, read_data, require_memory, with_fingerprints
+from helptune.experiment.finetune import few_shot_candidates, finetune, require_memory, with_fingerprints
+from helptune.experiment.gradients import category_gradients, gradients_of_run
+from helptune.experiment.split import read_data
 from helptune.gemma.checkpoints import embedded_sha256
 from helptune.gemma.config import gemma_7b
 from helptune.train import fit as training
@@ -25,7 +28,7 @@ from helptune.train.stop import request_stop, stop_requested
 from helptune.train.topology import Topology
 
 HELDOUT = ["facts-1", "facts-2", "write-1"]
-STAGES = ["base_loss", "base_answers", "few_shot_answers", "tuned_loss", "tuned_answers"]
+STAGES = ["base_loss", "base_answers", "few_shot_answers", "tuned_loss", "tuned_answers", "gradients"]
 
 
 def record(name, category, question, answer):
@@ -114,6 +117,23 @@ def test_the_summary_holds_what_the_report_needs(whole, config, word_base):
     assert (summary["training"]["best_step"], summary["training"]["best_loss"]) == (card.step, card.eval_loss)
     assert set(summary["seconds"]) == {*STAGES, "train"}
     assert card.method == config.lora
+
+
+def test_the_summary_compares_the_gradients_of_the_categories(whole, config):
+    run, summary = whole
+    found, names = summary["task_gradients"], list(CATEGORIES[:9]) + list(CATEGORIES[10:12])
+    assert found["tasks"] == names  # the tenth conversation, alone in its category, is held back
+    assert [row[i] for i, row in enumerate(found["cosines"])] == [1.0] * len(names)
+    assert min(found["tokens"]) > 0
+    again = gradients_of_run(run, None, rows=1)
+    assert again["tokens"] == found["tokens"]
+    np.testing.assert_allclose(again["cosines"], found["cosines"], atol=2e-3)
+    with pytest.raises(SettingError, match="--rows 0: must be at least 1"):
+        gradients_of_run(run, None, rows=0)
+
+
+def test_a_single_category_has_nothing_to_be_compared_with(config, word_base):
+    assert category_gradients(word_base, {}, config.lora, config.train, [], ["facts", "facts"]) is None
 
 
 def test_the_kept_adapter_is_the_one_with_the_least_held_back_loss(whole):

@@ -69,7 +69,7 @@ def test_value_and_both_gradients_of_the_loss_are_those_of_full_logits(kept):
 
 def test_the_gradient_of_every_weight_is_that_of_plain_autodiff(tiny_base, batch):
     """With blocks computed twice in one of the two generations."""
-    remat = tiny_base.config.post_norms
+    remat = "full" if tiny_base.config.post_norms else "none"
     nll, weight, ours = jax.jit(full_gradients, static_argnums=(2, 3), compiler_options=COMPILE_FAST)(
         tiny_base, batch, "float32", remat
     )
@@ -108,7 +108,7 @@ def test_logits_of_all_words_never_exist():
 
 
 def test_a_full_step_holds_eighteen_bytes_a_parameter_and_what_waits():
-    train = TrainConfig(batch_rows=8, seq_len=1024, remat=True)
+    train = TrainConfig(batch_rows=8, seq_len=1024, remat="full")
     memory = full_memory(SEVEN, train, "bfloat16")
     waiting = step_memory(SEVEN, LoraConfig(), (1, 1, 1), train, "bfloat16").activations
     held = memory.base + memory.adapters + memory.optimizer + memory.gradients
@@ -116,7 +116,7 @@ def test_a_full_step_holds_eighteen_bytes_a_parameter_and_what_waits():
     assert full_memory(SEVEN, train, "float32").base == 0
 
 
-@pytest.mark.parametrize(("remat", "full_n", "lora_n"), [(False, 6, 4), (True, 8, 6)])
+@pytest.mark.parametrize(("remat", "full_n", "lora_n"), [("none", 6, 4), ("full", 8, 6)])
 def test_a_short_full_step_costs_6n_operations_a_token_where_lora_costs_4n(remat, full_n, lora_n):
     """N: the projections. With remat both compute them once more. The vocabulary, which LoRA leaves alone, costs 6."""
     train = TrainConfig(batch_rows=1, seq_len=1, remat=remat)

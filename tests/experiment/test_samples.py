@@ -7,8 +7,8 @@ from helptune.adapt.adapters import attach, init_adapters
 from helptune.adapt.lora import LoraConfig
 from helptune.data.conversation import Conversation, Message, load_curated
 from helptune.experiment import samples
-from helptune.experiment.finetune import HELD_BACK
 from helptune.experiment.samples import SAMPLE_IDS, choose, sampler
+from helptune.experiment.split import HELD_BACK
 from helptune.gemma.chat import render
 from helptune.gemma.generate import Sampling, generate
 

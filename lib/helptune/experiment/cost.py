@@ -245,7 +245,7 @@ def computed_costs() -> list[Cost]:
     a, b = counts(small), counts(large)
     memory = partial(step_memory, config, lora, (1, 1, 1), train)
     whole = full_memory(config, train, "bfloat16").total
-    once = replace(train, remat=False)
+    once = replace(train, remat="none")
     return [
         Cost("trained parameters", "parameters", a["trained"], b["trained"], "counted"),
         Cost("gradients", "bytes", a["gradient"], b["gradient"], "counted"),

@@ -21,36 +21,35 @@ from jax.sharding import Mesh
 
 from helptune.adapt.adapters import AdapterConfig, Adapters, attach, init_adapters, parameter_count
 from helptune.adapt.artifact import WEIGHTS, load_adapter
-from helptune.data.conversation import Conversation, load_curated, read_conversations, write_conversations
+from helptune.data.conversation import Conversation, write_conversations
 from helptune.data.packing import Example, tokenize
-from helptune.errors import DataError, HelptuneError, Interrupted, RunError, SettingError
+from helptune.errors import HelptuneError, Interrupted, RunError, SettingError
 from helptune.evaluate.answers import answer_all, check_prompts, solved_examples
 from helptune.experiment.advice import Settings, advice
 from helptune.experiment.config import RunConfig
 from helptune.experiment.devices import preallocation, this_machine
 from helptune.experiment.evidence import HELDOUT, read_evidence
+from helptune.experiment.gradients import category_gradients
 from helptune.experiment.lock import working_alone
 from helptune.experiment.models import Source
 from helptune.experiment.plan import mesh_shape
 from helptune.experiment.report import write_report
 from helptune.experiment.runs import open_run, read_json
 from helptune.experiment.samples import sampler
+from helptune.experiment.split import held_back, kept_for_training, read_data
 from helptune.files import write_text
 from helptune.gemma.base import Base
 from helptune.gemma.config import GemmaConfig
-from helptune.gemma.sharding import make_mesh, replicate
+from helptune.gemma.sharding import make_mesh, on_mesh, replicate
 from helptune.gemma.tokenizer import Tokenizer
 from helptune.train.config import TrainConfig
 from helptune.train.distributed import all_hosts_needed, from_main, is_main
-from helptune.train.fit import eval_batches, fit, on_mesh
+from helptune.train.fit import eval_batches, fit
 from helptune.train.memory import MeshShape
 from helptune.train.peak import peak_device_gib, peak_rss_gib
 from helptune.train.step import eval_step
 from helptune.train.stop import stop_requested, withdraw_stop
 from helptune.train.topology import Topology
-
-HELD_BACK = 10
-"""Every tenth training conversation is held back to watch the training; the held-out set is not looked at meanwhile."""
 
 FEW_SHOT_IDS = ("explain-easy-03", "howto-easy-02", "rewrite-easy-01", "honest-easy-03")
 
@@ -121,8 +120,7 @@ def _run_stages(
     train_set: Sequence[Conversation],
     heldout: Sequence[Conversation],
 ) -> dict[str, Any]:
-    train = [e for i, e in enumerate(examples) if i % HELD_BACK != HELD_BACK - 1]
-    dev = examples[HELD_BACK - 1 :: HELD_BACK]
+    train, dev = kept_for_training(examples), held_back(examples)
     stages = _Stages(run / "eval" / "stages.json")
     limit, penalty = config.max_new_tokens, config.repetition_penalty
 
@@ -143,15 +141,21 @@ def _run_stages(
     losses = {"base": stages.run("base_loss", lambda: loss(untrained))}
     answer("base")
     answer("few_shot", examples=solved)
-    sample = sampler(base, tokenizer, train_set[HELD_BACK - 1 :: HELD_BACK], config.method, penalty)
+    sample = sampler(base, tokenizer, held_back(train_set), config.method, penalty)
     with stages.timed("train"):
         result = fit(base, train, dev, config.method, config.train, run, config.base_sha256, mesh, sample)
     losses["tuned"] = stages.run("tuned_loss", lambda: loss(result.adapters))
     answer("tuned", adapter=attach(result.adapters, config.method))
+    categories = [c.category for c in kept_for_training(train_set)]
+    tasks = stages.run(
+        "gradients",
+        lambda: category_gradients(base, result.adapters, config.method, config.train, train, categories, mesh=mesh),
+    )
     return {
         "model": base.config.name,
         "mesh": [1, 1, 1] if mesh is None else list(mesh.shape.values()),
         "heldout_loss": losses,
+        "task_gradients": tasks,
         "conversations": {"train": len(train), "held_back": len(dev), "held_out": len(heldout)},
         "training": {k: v for k, v in vars(result).items() if k != "adapters"},
         "parameters": {"base": base.config.parameters, "trainable": parameter_count(result.adapters)},
@@ -172,25 +176,6 @@ def heed_stop(run: Path) -> None:
 
 def _set(mesh: Mesh | None) -> contextlib.AbstractContextManager[Any]:
     return contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh)
-
-
-def read_data(config: RunConfig) -> tuple[list[Conversation], list[Conversation]]:
-    """(training, held-out) conversations of a configuration. Raises DataError for a malformed or too small file."""
-    train = list(read_conversations(config.train_file)) if config.train_file else load_curated("train")
-    heldout = list(read_conversations(config.heldout_file)) if config.heldout_file else load_curated("heldout")
-    if len(train) < HELD_BACK or not heldout:
-        raise DataError(
-            f"{config.train_file or 'curated'}: {len(train)} training and {len(heldout)} held-out conversations; "
-            f"at least {HELD_BACK} and 1 are needed"
-        )
-    trained = {c.messages: c.id for c in train}
-    for c in heldout:
-        if c.messages in trained:
-            raise DataError(
-                f"{config.heldout_file or 'curated'}: conversation {c.id!r} is also a training conversation "
-                f"({trained[c.messages]!r}); take it out of one of the files"
-            )
-    return train, heldout
 
 
 def with_fingerprints(

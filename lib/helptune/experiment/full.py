@@ -40,16 +40,16 @@ def full_step(
     *,
     optimizer: optax.GradientTransformation,
     dtype: str = "bfloat16",
-    remat: bool = False,
+    remat: str = "none",
 ) -> tuple[TrainState, StepMetrics]:
     """One update of every weight from a batch [B, T]; the `adapters` of this state are the masters."""
     nll, weight, gradient = full_gradients(state.adapters, batch, dtype, remat)
     updates, opt_state = optimizer.update(gradient, state.opt_state, state.adapters)
-    metrics = StepMetrics(nll / jnp.maximum(weight, 1.0), optax.global_norm(gradient), weight)
+    metrics = StepMetrics(nll / jnp.maximum(weight, 1.0), optax.global_norm(gradient), weight, finite={})
     return TrainState(optax.apply_updates(state.adapters, updates), opt_state, state.step + 1), metrics
 
 
-def full_gradients(masters: Any, batch: Batch, dtype: str, remat: bool = False) -> tuple[Array, Array, Any]:
+def full_gradients(masters: Any, batch: Batch, dtype: str, remat: str = "none") -> tuple[Array, Array, Any]:
     """(nll sum, weight sum, float32 gradient of their ratio with respect to every weight)."""
     nll, gradient = jax.value_and_grad(_nll_sum)(masters, batch, dtype, remat)
     weight = jnp.sum(jnp.asarray(batch.weights))
@@ -181,6 +181,6 @@ def full_flops(config: GemmaConfig, train: TrainConfig, supervised: float = 1.0)
     """
     lora, tokens = LoraConfig(rank=1), train.batch_rows * train.seq_len
     frozen = step_flops(config, lora, train, supervised)
-    frozen -= tokens * adapter_parameters(config, lora) * (8 if train.remat else 6)
+    frozen -= tokens * adapter_parameters(config, lora) * (6 if train.remat == "none" else 8)
     matrices = config.layers * sum(d_in * d_out for d_in, d_out in site_shapes(config).values())
     return frozen + 2 * tokens * (matrices + supervised * config.vocab * config.width)

@@ -12,6 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 from markupsafe import Markup
+from matplotlib.axes import Axes
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +20,7 @@ from helptune import plots
 from helptune.data.conversation import DIFFICULTIES, Conversation, read_conversations
 from helptune.errors import RunError
 from helptune.experiment.evidence import HELDOUT, MODELS, Evidence, read_evidence, verdict
+from helptune.experiment.gradient_report import gradient_section
 from helptune.files import write_whole
 
 REPORT = "report.html"
@@ -31,6 +33,7 @@ _STAGES = {
     "train": "training, with compiling, held-back loss and checkpoints",
     "tuned_loss": "held-out loss of the tuned model",
     "tuned_answers": "answers of the tuned model",
+    "gradients": "gradients of the categories",
 }
 
 
@@ -83,6 +86,7 @@ def _render(run: Path, evidence: Evidence, heldout: Sequence[Conversation]) -> s
     environment.filters |= {"duration": _duration, "size": _size, "signed": _signed}
     headline, sentences = verdict(evidence)
     first, others = _side_by_side(evidence, heldout)
+    gradients = gradient_section(evidence)
     return environment.get_template("report.html.j2").render(
         run=run.absolute().name,
         headline=headline,
@@ -91,7 +95,8 @@ def _render(run: Path, evidence: Evidence, heldout: Sequence[Conversation]) -> s
         s=evidence.summary,
         limit=evidence.config["max_new_tokens"],
         peak=_peak(evidence.summary),
-        pictures=_pictures(evidence),
+        pictures=_pictures(evidence) | _as_svg(gradients.pictures if gradients else {}),
+        gradients=gradients,
         categories=_categories(evidence, heldout),
         first=first,
         others=others,
@@ -109,7 +114,7 @@ def _render(run: Path, evidence: Evidence, heldout: Sequence[Conversation]) -> s
 
 
 def _pictures(evidence: Evidence) -> dict[str, tuple[Markup, str]]:
-    """name -> (picture, what it shows in words). Ours, from matplotlib: the only markup the page does not escape."""
+    """name -> (picture, what it shows in words)."""
     losses, training, speed = evidence.summary["heldout_loss"], evidence.summary["training"], evidence.speed
     before, after = (losses[name]["by_category"] for name in ("base", "tuned"))
     tallies = evidence.tallies.values()
@@ -135,6 +140,11 @@ def _pictures(evidence: Evidence) -> dict[str, tuple[Markup, str]]:
             f"Tokens per second of each training step{f', median {speed:.0f}' if speed else ''}.",
         ),
     }
+    return _as_svg(drawn)
+
+
+def _as_svg(drawn: dict[str, tuple[Axes, str]]) -> dict[str, tuple[Markup, str]]:
+    """Ours, from matplotlib: the only markup the page does not escape."""
     return {name: (Markup(plots.to_svg(ax)), words) for name, (ax, words) in drawn.items()}
 
 

@@ -15,9 +15,11 @@ from helptune.data.conversation import Conversation, load_curated, read_conversa
 from helptune.data.packing import tokenize
 from helptune.errors import DataError
 from helptune.experiment.config import RunConfig
-from helptune.experiment.finetune import HELD_BACK, with_fingerprints
+from helptune.experiment.finetune import with_fingerprints
+from helptune.experiment.lock import working_alone
 from helptune.experiment.models import Source
-from helptune.experiment.runs import open_run, working_alone
+from helptune.experiment.runs import open_run
+from helptune.experiment.split import HELD_BACK, held_back, kept_for_training
 from helptune.files import write_text
 from helptune.gemma.base import Base
 from helptune.train.fit import eval_batches, evaluate_loss
@@ -57,8 +59,7 @@ def finetune_tasks(config: RunConfig, files: Mapping[str, str], run: Path) -> di
     tasks = {}
     for name, conversations in data.items():
         examples = tokenize(conversations, tokenizer, model, config.train.seq_len)
-        dev = [e for i, e in enumerate(examples) if i % HELD_BACK == HELD_BACK - 1]
-        tasks[name] = Task([e for i, e in enumerate(examples) if i % HELD_BACK != HELD_BACK - 1], dev)
+        tasks[name] = Task(kept_for_training(examples), held_back(examples))
     config = replace(config, train_file=json.dumps(dict(files)))
     config = with_fingerprints(config, [c for part in data.values() for c in part], [], source.sha256())
     base = source.base(config.precision)
@@ -74,14 +75,14 @@ def _measured(
     base: Base, tasks: Mapping[str, Task], trained: Mapping[str, tuple[Adapters, AdapterCard]], config: RunConfig
 ) -> dict[str, Any]:
     """Held-back loss, nats per token: of the base and of each adapter, on each task."""
-    held_back = {name: eval_batches(task.dev, config.train) for name, task in tasks.items()}
+    batches = {name: eval_batches(task.dev, config.train) for name, task in tasks.items()}
     losses: dict[str, dict[str, float]] = {"base": {}}
     for adapter, (adapters, card) in trained.items():
-        losses[adapter] = {name: evaluate_loss(base, adapters, card.method, held_back[name]) for name in tasks}
+        losses[adapter] = {name: evaluate_loss(base, adapters, card.method, batches[name]) for name in tasks}
     for name, (adapters, card) in trained.items():
         # An adapter that adds nothing is the base.
         nothing = {site: {**pair, "b": 0 * pair["b"]} for site, pair in adapters.items()}
-        losses["base"][name] = evaluate_loss(base, nothing, card.method, held_back[name])
+        losses["base"][name] = evaluate_loss(base, nothing, card.method, batches[name])
     counts = {name: {"train": len(task.train), "held_back": len(task.dev)} for name, task in tasks.items()}
     return {"conversations": counts, "steps": {n: card.step for n, (_, card) in trained.items()}, "losses": losses}
 

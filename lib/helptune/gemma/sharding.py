@@ -104,6 +104,18 @@ def place_rows(batch: Any, mesh: Mesh) -> Any:
     return jax.tree.map(lambda x: put(x, NamedSharding(mesh, P(*(None,) * (x.ndim - 2), ROWS))), batch)
 
 
+def on_mesh(tree: Any) -> Any:
+    """Arrays [..., B, T], their rows cut over the mesh that `jax.set_mesh` has set, if any."""
+    mesh = jax.sharding.get_mesh()
+    return tree if mesh.empty else place_rows(tree, mesh)
+
+
+def row_parts() -> int:
+    """In how many parts the mesh that `jax.set_mesh` has set cuts the rows of a batch."""
+    mesh = jax.sharding.get_mesh()
+    return 1 if mesh.empty else math.prod(mesh.shape[axis] for axis in ROWS)
+
+
 def abstract_base(config: GemmaConfig, precision: str, mesh: Mesh | AbstractMesh | None = None) -> Base:
     """Shapes, dtypes and, with a mesh, shardings of a base of that precision: to compile for it and to load it."""
     check_precision(precision)

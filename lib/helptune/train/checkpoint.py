@@ -5,13 +5,20 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
 
 from helptune.errors import RunError
-from helptune.train.step import TrainState
+from helptune.shapes import Array, Int
+
+
+class State(Protocol):
+    """A pytree that knows the step it is at: the TrainState of one adapter, or those of several."""
+
+    @property
+    def step(self) -> Int[Array, ""]: ...
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class Checkpoints:
     def latest_step(self) -> int | None:
         return self._manager.latest_step()
 
-    def save(self, state: TrainState, progress: Progress) -> None:
+    def save(self, state: State, progress: Progress) -> None:
         """In a run of several processes all of them call this, and the first writes.
 
         Raises RunError when the disk is full or the folder unwritable; earlier checkpoints stay as they were.
@@ -73,7 +80,7 @@ class Checkpoints:
                 "Make room on the disk and run the same command again to go on from there"
             ) from error
 
-    def restore(self, like: TrainState) -> tuple[TrainState, Progress]:
+    def restore[S: State](self, like: S) -> tuple[S, Progress]:
         """The newest checkpoint, shaped and placed `like` the given state, whatever mesh it was written on.
 
         Raises RunError when it cannot be read.
@@ -102,7 +109,7 @@ def _abstract(leaf):
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
 
 
-def _sha256(state: TrainState) -> str:
+def _sha256(state: State) -> str:
     # tensorstore checks its index but not the numbers themselves.
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(state):

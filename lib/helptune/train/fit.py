@@ -22,10 +22,11 @@ from helptune.adapt.artifact import AdapterCard, load_adapter, save_adapter
 from helptune.data.packing import Batch, Example, collate, pack, plan_batches
 from helptune.errors import AdapterError, DataError, Interrupted, RunError, SettingError
 from helptune.gemma.base import Base
-from helptune.gemma.sharding import ROWS, place_rows, replicate
+from helptune.gemma.sharding import ROWS, on_mesh, replicate
 from helptune.train.checkpoint import Checkpoints, Progress
 from helptune.train.config import TrainConfig
 from helptune.train.distributed import all_hosts_needed, any_process, check_shared, is_main, say_if_a_host_dies
+from helptune.train.gradients import analyse
 from helptune.train.metrics import disk_errors, log, truncate
 from helptune.train.nonfinite import check_finite
 from helptune.train.optimizer import learning_rate, make_optimizer
@@ -116,6 +117,9 @@ def fit(
         if sample is not None:
             log(metrics, {"step": step, "samples": sample(state.adapters)})
         log(metrics, {"step": step, "eval_loss": loss, "eval_seconds": time.perf_counter() - started})
+        ahead = collate(train, plan[step % len(plan)], config.seq_len, config.batch_rows)
+        gradients = analyse(base, state.adapters, method, ahead, optimizer, state.opt_state, remat=config.remat)
+        log(metrics, {"step": step, "gradients": gradients})
         best_step, losses = progress.best_step, (*progress.losses, loss)
         if loss < progress.best_loss:
             if is_main():
@@ -200,12 +204,6 @@ def check_rows(config: TrainConfig, mesh: Mesh | None) -> None:
             f"batch_rows={config.batch_rows} in accumulate={config.accumulate} parts cannot be cut over the {parts} "
             f"devices of data x fsdp: choose a multiple of {config.accumulate * parts}, or more devices along tensor"
         )
-
-
-def on_mesh(batch: Batch) -> Batch:
-    """The batch with its rows cut over the mesh that `jax.set_mesh` has set, if any."""
-    mesh = jax.sharding.get_mesh()
-    return batch if mesh.empty else place_rows(batch, mesh)
 
 
 def _anew(run: Path) -> str:

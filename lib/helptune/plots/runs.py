@@ -1,47 +1,15 @@
-"""Every picture of the course and of the report. A function takes a matplotlib Axes, draws on it and returns it.
+"""How a run went: its loss, its speed, and what its answers became."""
 
-Nothing here touches pyplot, so a picture looks the same in a notebook, a test and a report, and no state leaks between
-them. Colours are those of Okabe and Ito (2008), safe for colour-blind readers, and mean the same everywhere: orange is
-the base, green the base with solved examples in its prompt, blue what was trained. Shapes repeat what colours say.
-"""
-
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, median
-from typing import Any, Literal
+from typing import Any
 
-import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-BASE, FEW_SHOT, TUNED, WORSE = "#E69F00", "#009E73", "#0072B2", "#D55E00"
-INK = "#333333"
-"""Text, axes and grid. `to_svg` turns it into the colour of the surrounding text, which follows dark mode."""
+from helptune.plots.style import BASE, FEW_SHOT, INK, SMALL, TUNED, WORSE, labels, legend, plain
 
 _WINDOW = 10
-_SMALL, _NORMAL = 10, 11
-
-
-def blank(width: float = 4.7, height: float = 3.5) -> Axes:
-    """An empty Axes of a new figure, in inches. Small on purpose: its text stays readable at half a page's width."""
-    return Figure(figsize=(width, height), layout="constrained").add_subplot()
-
-
-def to_svg(ax: Axes) -> str:
-    """The figure of `ax` as an <svg> element to put into a page: transparent, as wide as its container.
-
-    The same picture gives the same bytes: no date, and ids from a fixed salt. Text stays text, so it can be searched.
-    """
-    figure, buffer = ax.get_figure(root=True), io.StringIO()
-    assert isinstance(figure, Figure)
-    silent = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with matplotlib.rc_context({"svg.hashsalt": "helptune", "svg.fonttype": "none"}):
-        figure.savefig(buffer, format="svg", metadata=silent, transparent=True)
-    svg = buffer.getvalue()
-    body = svg[svg.index(">", svg.index("<svg")) + 1 :]
-    width, height = (72 * inches for inches in figure.get_size_inches())
-    return f'<svg viewBox="0 0 {width:g} {height:g}">{body}'.replace(INK, "currentColor").strip()
 
 
 def loss_curve(ax: Axes, records: Sequence[Mapping[str, Any]]) -> Axes:
@@ -66,8 +34,8 @@ def loss_curve(ax: Axes, records: Sequence[Mapping[str, Any]]) -> Axes:
         if steps[0] == 0:
             ax.axhline(losses[0], color=BASE, linestyle=(0, (4, 2)), linewidth=1.8, label="base, held back")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _labels(ax, "optimizer step", "loss (nats per token)")
-    return _legend(_plain(ax), columns=2)
+    labels(ax, "optimizer step", "loss (nats per token)")
+    return legend(plain(ax), columns=2)
 
 
 def category_losses(ax: Axes, base: Mapping[str, float], tuned: Mapping[str, float]) -> Axes:
@@ -84,8 +52,8 @@ def category_losses(ax: Axes, base: Mapping[str, float], tuned: Mapping[str, flo
     ax.plot([tuned[n] for n in names], range(len(names)), "D", color=TUNED, markersize=6, label="tuned")
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(-0.7, len(names) - 0.3)
-    _labels(ax, "held-out loss (nats per token)", "")
-    return _legend(_plain(ax, grid="x"), columns=2)
+    labels(ax, "held-out loss (nats per token)", "")
+    return legend(plain(ax, grid="x"), columns=2)
 
 
 def answers_ended(ax: Axes, ended: Mapping[str, tuple[Iterable[int], int]], limit: int) -> Axes:
@@ -102,8 +70,8 @@ def answers_ended(ax: Axes, ended: Mapping[str, tuple[Iterable[int], int]], limi
     ax.axvline(limit, color=INK, linewidth=1)
     ax.set_ylim(0, 1.02)
     ax.yaxis.set_major_formatter(PercentFormatter(1.0))
-    _labels(ax, f"new tokens (limit {limit})", "answers that ended")
-    return _legend(_plain(ax), columns=3)
+    labels(ax, f"new tokens (limit {limit})", "answers that ended")
+    return legend(plain(ax), columns=3)
 
 
 def throughput(ax: Axes, records: Sequence[Mapping[str, Any]]) -> Axes:
@@ -115,8 +83,8 @@ def throughput(ax: Axes, records: Sequence[Mapping[str, Any]]) -> Axes:
         ax.axhline(median(speeds), color=TUNED, linewidth=1.8, label="median")
     ax.set_ylim(bottom=0)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _labels(ax, "optimizer step", "tokens per second")
-    return _legend(_plain(ax), columns=2)
+    labels(ax, "optimizer step", "tokens per second")
+    return legend(plain(ax), columns=2)
 
 
 def schedules(ax: Axes, rates: Mapping[str, Sequence[float]]) -> Axes:
@@ -127,8 +95,8 @@ def schedules(ax: Axes, rates: Mapping[str, Sequence[float]]) -> Axes:
     ax.set_ylim(bottom=0)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
-    _labels(ax, "optimizer step", "learning rate")
-    return _legend(_plain(ax), columns=4)
+    labels(ax, "optimizer step", "learning rate")
+    return legend(plain(ax), columns=4)
 
 
 def trace(ax: Axes, points: Sequence[tuple[int, float]], *, noisy: bool) -> Axes:
@@ -149,28 +117,5 @@ def trace(ax: Axes, points: Sequence[tuple[int, float]], *, noisy: bool) -> Axes
     ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     ax.yaxis.set_major_locator(MaxNLocator(3))
     ax.ticklabel_format(axis="y", scilimits=(-3, 4))
-    ax.yaxis.get_offset_text().set(color=INK, fontsize=_SMALL)
-    return _plain(ax)
-
-
-def _labels(ax: Axes, x: str, y: str) -> None:
-    ax.set_xlabel(x, color=INK, fontsize=_NORMAL)
-    ax.set_ylabel(y, color=INK, fontsize=_NORMAL)
-
-
-def _plain(ax: Axes, grid: Literal["x", "y"] = "y") -> Axes:
-    """Only what helps to read values: two axes, a faint grid across them."""
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.spines[["left", "bottom"]].set_color(INK)
-    ax.tick_params(colors=INK, labelsize=_SMALL)
-    ax.grid(axis=grid, color=INK, alpha=0.15, linewidth=0.8)
-    ax.set_axisbelow(True)
-    return ax
-
-
-def _legend(ax: Axes, columns: int) -> Axes:
-    """Above the axes, where it hides no data whatever a run's curves look like."""
-    if ax.get_legend_handles_labels()[0]:
-        style: dict[str, Any] = {"fontsize": _SMALL, "labelcolor": INK, "handlelength": 1.8, "columnspacing": 1.2}
-        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, frameon=False, **style)
-    return ax
+    ax.yaxis.get_offset_text().set(color=INK, fontsize=SMALL)
+    return plain(ax)

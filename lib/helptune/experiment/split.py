@@ -1,0 +1,37 @@
+"""Which conversations a run trains on, which it holds back to watch the training, and which it holds out to the end."""
+
+from collections.abc import Sequence
+
+from helptune.data.conversation import Conversation, load_curated, read_conversations
+from helptune.errors import DataError
+from helptune.experiment.config import RunConfig
+
+HELD_BACK = 10
+"""Every tenth training conversation is held back to watch the training; the held-out set is not looked at meanwhile."""
+
+
+def kept_for_training[T](items: Sequence[T]) -> list[T]:
+    return [item for i, item in enumerate(items) if i % HELD_BACK != HELD_BACK - 1]
+
+
+def held_back[T](items: Sequence[T]) -> list[T]:
+    return [item for i, item in enumerate(items) if i % HELD_BACK == HELD_BACK - 1]
+
+
+def read_data(config: RunConfig) -> tuple[list[Conversation], list[Conversation]]:
+    """(training, held-out) conversations of a configuration. Raises DataError for a malformed or too small file."""
+    train = list(read_conversations(config.train_file)) if config.train_file else load_curated("train")
+    heldout = list(read_conversations(config.heldout_file)) if config.heldout_file else load_curated("heldout")
+    if len(train) < HELD_BACK or not heldout:
+        raise DataError(
+            f"{config.train_file or 'curated'}: {len(train)} training and {len(heldout)} held-out conversations; "
+            f"at least {HELD_BACK} and 1 are needed"
+        )
+    trained = {c.messages: c.id for c in train}
+    for c in heldout:
+        if c.messages in trained:
+            raise DataError(
+                f"{config.heldout_file or 'curated'}: conversation {c.id!r} is also a training conversation "
+                f"({trained[c.messages]!r}); take it out of one of the files"
+            )
+    return train, heldout
