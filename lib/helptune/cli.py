@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from helptune import measures
+from helptune import artifacts, measures
 from helptune.errors import DataError, HelptuneError, Interrupted, SettingError
 from helptune.options import (
     EMBEDDED,
@@ -236,6 +236,7 @@ def report(run: RunDir = Path("runs/first")) -> None:
 app.add_typer(measures.bench, name="bench")
 for verb in (measures.plan, measures.capacity, measures.precision):
     app.command()(verb)
+artifacts.add_to(app)
 
 
 def _with_huge_pages() -> None:
