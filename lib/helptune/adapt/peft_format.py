@@ -7,7 +7,7 @@ Two files: `adapter_model.safetensors` with A as [R, in] and B as [out, R] for e
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from helptune.gemma.config import GemmaConfig
 from helptune.gemma.table import HUGGING_FACE, names, rows_for
 
 PEFT_WEIGHTS, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
+PROVENANCE = "helptune.json"
 _PREFIX = "base_model.model."
 _DTYPES = ("F32", "BF16", "F16")
 _FIXED = {"peft_type": ("LORA",), "task_type": ("CAUSAL_LM",), "bias": ("none",)}
@@ -42,7 +43,7 @@ it, so their matrices belong to another base than the published one."""
 
 @dataclass(frozen=True)
 class Provenance:
-    """What an adapter exported from here says of its origin, in the header of its matrices; empty for others."""
+    """What an adapter exported from here belongs to, in a file of its own; empty for one from elsewhere."""
 
     base_sha256: str = ""
     template_hash: str = ""
@@ -91,15 +92,15 @@ def peft_config(config: LoraConfig, base: str) -> dict[str, Any]:
 def write_peft(
     folder: Path, adapters: Adapters, config: LoraConfig, model: GemmaConfig, base: str, origin: Provenance
 ) -> int:
-    """Both files into an existing folder; returns the --max-lora-rank with which vLLM serves them.
+    """Both files, and where they are from, into an existing folder; returns the --max-lora-rank with which vLLM serves them.
 
     Raises AdapterError, before anything is written, for an adapter that vLLM would refuse.
     """
     tensors, fields = peft_tensors(adapters, model), peft_config(config, base)
     limit = check_servable(fields, tensors)
-    header = {"format": "pt", "base_sha256": origin.base_sha256, "template_hash": origin.template_hash}
-    safetensors.numpy.save_file(tensors, folder / PEFT_WEIGHTS, metadata=header)
+    safetensors.numpy.save_file(tensors, folder / PEFT_WEIGHTS, metadata={"format": "pt"})
     write_text(folder / PEFT_CONFIG, json.dumps(fields, indent=2) + "\n")
+    write_text(folder / PROVENANCE, json.dumps(asdict(origin), indent=2) + "\n")
     return limit
 
 
@@ -115,10 +116,14 @@ def read_peft(folder: Path, model: GemmaConfig) -> tuple[Adapters, LoraConfig]:
 
 
 def provenance(folder: Path) -> Provenance:
-    """What the adapter says of its origin. Raises AdapterError for a missing or damaged file."""
-    with _open(Path(folder)) as file:
-        header = file.metadata() or {}
-    return Provenance(header.get("base_sha256", ""), header.get("template_hash", ""))
+    """What the adapter in a PEFT folder belongs to. Raises AdapterError for a damaged file."""
+    path = Path(folder) / PROVENANCE
+    if not path.exists():
+        return Provenance()
+    try:
+        return Provenance(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise AdapterError(f"{path}: damaged ({error}); export the adapter again, or remove this file") from error
 
 
 def _read(folder: Path, fields: dict[str, Any], file: Any, model: GemmaConfig) -> tuple[Adapters, LoraConfig]:
