@@ -1,4 +1,4 @@
-"""Laws of the PEFT format: out and back bit for bit, and whatever plain LoRA cannot express is an error that says so."""
+"""Laws of the PEFT format: out and back bit for bit, and what plain LoRA cannot say is an error."""
 
 import json
 
@@ -142,8 +142,8 @@ def test_the_fields_that_peft_itself_writes_are_read(folder, adapters):
     """All fields of an adapter_config.json by PEFT 0.21 with their defaults."""
     nothing = [
         "alora_invocation_tokens", "arrow_config", "auto_mapping", "corda_config", "eva_config", "exclude_modules",
-        "kasa_config", "layer_replication", "layers_pattern", "layers_to_transform", "lora_ga_config", "megatron_config",
-        "modules_to_save", "monteclora_config", "revision", "target_parameters", "trainable_token_indices",
+        "kasa_config", "layer_replication", "layers_pattern", "layers_to_transform", "lora_ga_config",
+        "megatron_config", "modules_to_save", "monteclora_config", "revision", "target_parameters", "trainable_token_indices",
         "use_bdlora", "velora_config",
     ]  # fmt: skip
     edit_config(
@@ -159,7 +159,7 @@ def test_the_fields_that_peft_itself_writes_are_read(folder, adapters):
         ({"peft_type": "IA3"}, "peft_type is 'IA3', only 'LORA' can be read"),
         ({"task_type": "SEQ_CLS"}, "task_type is 'SEQ_CLS'"),
         ({"bias": "all"}, "bias is 'all'"),
-        ({"use_dora": True}, "use_dora is True; plain LoRA .* merge_and_unload"),
+        ({"use_dora": True}, "use_dora is True; plain LoRA .*merge_and_unload"),
         ({"modules_to_save": ["lm_head"]}, r"modules_to_save is \['lm_head'\]"),
         ({"rank_pattern": {"q_proj": 8}}, r"rank_pattern is \{'q_proj': 8\}"),
         ({"alpha_pattern": {"q_proj": 8}}, "alpha_pattern is"),
@@ -215,7 +215,7 @@ def test_tensors_that_do_not_fit_are_named(folder, edit, message):
 
 
 def test_an_adapter_of_another_gemma_is_refused(folder):
-    with pytest.raises(AdapterError, match="8 tensors that adapter_config.json does not account for on this Gemma"):
+    with pytest.raises(AdapterError, match=r"8 tensors that adapter_config.json does not account for on this Gemma"):
         read_peft(folder, tiny(1))
 
 
@@ -224,7 +224,7 @@ def test_an_adapter_on_some_layers_only_is_refused(folder):
     kept = [module for module in all_but_one if module.endswith(("q_proj", "down_proj"))]
     edit_config(folder, target_modules=kept)
     edit_tensors(folder, drop(*(f"{PREFIX}.2.self_attn.q_proj.lora_{x}.weight" for x in "AB")))
-    with pytest.raises(AdapterError, match="leaves out model.layers.2.self_attn.q_proj; an adapter here has every"):
+    with pytest.raises(AdapterError, match=r"leaves out model.layers.2.self_attn.q_proj; an adapter here has every"):
         read_peft(folder, MODEL)
 
 
@@ -240,7 +240,7 @@ def test_a_pickle_is_never_opened(folder):
     with pytest.raises(AdapterError, match=rf"{PEFT_WEIGHTS}: missing$"):
         read_peft(folder, MODEL)
     (folder / "adapter_model.bin").write_bytes(b"cos\nsystem\n(S'exit 1'\ntR.")
-    with pytest.raises(AdapterError, match="adapter_model.bin is a pickle, which can run code .* safe_serialization"):
+    with pytest.raises(AdapterError, match=r"adapter_model.bin is a pickle, which can run code .* safe_serialization"):
         read_peft(folder, MODEL)
 
 
@@ -252,7 +252,7 @@ def test_a_damaged_configuration_is_named(folder, text):
 
 
 def test_a_folder_that_is_none_is_named(tmp_path):
-    with pytest.raises(AdapterError, match="nowhere: not a PEFT adapter folder, adapter_config.json is missing"):
+    with pytest.raises(AdapterError, match=r"nowhere: not a PEFT adapter folder, adapter_config.json is missing"):
         read_peft(tmp_path / "nowhere", MODEL)
 
 

@@ -24,6 +24,9 @@ VERBS = [
     "plan",
     "capacity",
     "precision",
+    "export",
+    "merge",
+    "import",
 ]
 
 

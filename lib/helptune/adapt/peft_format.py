@@ -92,7 +92,7 @@ def peft_config(config: LoraConfig, base: str) -> dict[str, Any]:
 def write_peft(
     folder: Path, adapters: Adapters, config: LoraConfig, model: GemmaConfig, base: str, origin: Provenance
 ) -> int:
-    """Both files, and where they are from, into an existing folder; returns the --max-lora-rank with which vLLM serves them.
+    """Both files, and where they are from, into an existing folder; returns the --max-lora-rank that vLLM needs.
 
     Raises AdapterError, before anything is written, for an adapter that vLLM would refuse.
     """
