@@ -143,8 +143,8 @@ def test_the_fields_that_peft_itself_writes_are_read(folder, adapters):
     nothing = [
         "alora_invocation_tokens", "arrow_config", "auto_mapping", "corda_config", "eva_config", "exclude_modules",
         "kasa_config", "layer_replication", "layers_pattern", "layers_to_transform", "lora_ga_config",
-        "megatron_config", "modules_to_save", "monteclora_config", "revision", "target_parameters", "trainable_token_indices",
-        "use_bdlora", "velora_config",
+        "megatron_config", "modules_to_save", "monteclora_config", "revision", "target_parameters",
+        "trainable_token_indices", "use_bdlora", "velora_config",
     ]  # fmt: skip
     edit_config(
         folder, **dict.fromkeys(nothing), alpha_pattern={}, rank_pattern={}, ensure_weight_tying=False, loftq_config={},

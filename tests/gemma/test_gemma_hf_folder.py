@@ -44,7 +44,7 @@ def test_a_written_config_is_read_back_as_the_same_model(config, tmp_path):
 
 
 def test_a_model_the_file_cannot_describe_is_refused(tmp_path):
-    with pytest.raises(WeightsError, match="odd cannot be described by a config.json: .*qk_norm"):
+    with pytest.raises(WeightsError, match=r"odd cannot be described by a config.json: .*qk_norm"):
         write_config(tmp_path, replace(tiny(1), name="odd", qk_norm=True), "float32")
 
 

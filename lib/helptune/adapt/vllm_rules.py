@@ -56,6 +56,5 @@ def _tensor_faults(tensors: Iterable[str]) -> list[str]:
             faults.append(f"{name} belongs to none of {', '.join(MODULES)}")
         else:
             found.setdefault(module, set()).add(matrix)
-    return faults + [
-        f"{module} has {''.join(matrices)} only" for module, matrices in found.items() if len(matrices) < 2
-    ]
+    halves = {module: matrices.pop() for module, matrices in found.items() if len(matrices) == 1}
+    return faults + [f"{module} has {matrix} only" for module, matrix in halves.items()]
