@@ -5,6 +5,7 @@ import json
 import jax
 import numpy as np
 import pytest
+import safetensors
 import yaml
 
 from helptune.adapt.artifact import AdapterCard, load_adapter, save_adapter
@@ -152,6 +153,18 @@ def test_a_merged_folder_is_a_checkpoint_with_a_certificate(helptune, checkpoint
     code, answer, err = helptune("chat", "--checkpoint", out, "--prompt", "hi", "--max-new-tokens", 2, "--json")
     assert (code, err) == (0, "")
     assert json.loads(answer)["tokens"] <= 2
+
+
+def test_a_full_disk_is_an_error_that_names_the_folder(helptune, checkpoint, adapter, tmp_path, monkeypatch):
+    def full(*arguments, **options):
+        raise safetensors.SafetensorError("No space left on device")
+
+    monkeypatch.setattr("safetensors.numpy.save_file", full)
+    for verb in ("export", "merge"):
+        code, _, err = helptune(verb, "--adapter", adapter, "--out", tmp_path / "x", "--checkpoint", checkpoint)
+        assert code == 1
+        assert "x: cannot be written (No space left on device); make room" in err
+        assert files(tmp_path) == []
 
 
 def test_the_certificate_is_printed_as_tables(helptune, checkpoint, adapter, tmp_path, monkeypatch):

@@ -3,12 +3,16 @@
 A folder is whole or not there. Each folder carries its model card, the Gemma terms and the notice they ask for.
 """
 
+from collections.abc import Callable
 from pathlib import Path
+
+import safetensors
 
 from helptune.adapt.artifact import WEIGHTS, AdapterCard, load_adapter, save_adapter
 from helptune.adapt.certificate import (
     Certificate,
     LogitDifference,
+    SiteRounding,
     logit_difference,
     site_rounding,
     token_logits,
@@ -21,7 +25,7 @@ from helptune.adapt.peft_format import Provenance, provenance, read_peft, write_
 from helptune.data.conversation import load_curated
 from helptune.errors import AdapterError, HelptuneError
 from helptune.experiment.config import read_config
-from helptune.experiment.models import Source
+from helptune.experiment.models import FROM_FOLDER, Source
 from helptune.files import file_sha256, require_vacant, write_folder, write_text
 from helptune.gemma.base import Base
 from helptune.gemma.chat import TEMPLATE_HASH, render
@@ -58,7 +62,7 @@ def export_adapter(source: Source, adapter: Path, out: Path) -> str:
         write_adapter_card(folder, about, limit)
         write_legal(folder, source.checkpoint, "every file here; the adapter holds changes to the base only.")
 
-    write_folder(out, fill)
+    _write(out, fill)
     return serve_command(about.base, out, limit)
 
 
@@ -80,7 +84,7 @@ def import_adapter(source: Source, peft: Path, out: Path) -> AdapterCard:
         if found not in ("", needed):
             raise AdapterError(f"{peft}: this adapter was trained for {what} {found!r}, here it is {needed!r}")
     card = AdapterCard(model.name, sha256, lora)
-    write_folder(out, lambda folder: save_adapter(folder, adapters, card))
+    _write(out, lambda folder: save_adapter(folder, adapters, card))
     return card
 
 
@@ -109,7 +113,7 @@ def merge_adapter(source: Source, adapter: Path, out: Path, precision: str, dtyp
         write_merged_card(folder, about, dtype, _in_words(certificate))
         write_legal(folder, source.checkpoint, "model*.safetensors, which are the base with an adapter merged into it.")
 
-    write_folder(out, fill)
+    _write(out, fill)
     assert certificate is not None
     return certificate
 
@@ -126,17 +130,26 @@ def _open_adapter(source: Source, adapter: Path) -> tuple[GemmaConfig, Adapters,
 def _about(source: Source, adapter: Path, card: AdapterCard, lora: LoraConfig, title: str) -> About:
     data, datasets = _data(adapter.resolve().parent / "config.json")
     return About(
-        title=title, base=_public_name(source, card.base), base_sha256=card.base_sha256,
+        title=title, base=_public_name(source), base_sha256=card.base_sha256,
         embedded=not source.checkpoint, lora=lora, step=card.step, eval_loss=card.eval_loss, data=data,
         datasets=datasets,
     )  # fmt: skip
 
 
-def _public_name(source: Source, name: str) -> str:
-    """The base on the Hugging Face Hub where it is published, else its folder's own name."""
-    if name.removesuffix("-it") in [config.name for config in PUBLISHED]:
-        return f"google/{name}"
-    return Path(source.checkpoint).resolve().name
+def _public_name(source: Source) -> str:
+    """The base on the Hugging Face Hub if it or its folder is called like a published model, else the folder's name.
+
+    Sizes alone do not tell: a merged model has those of its base.
+    """
+    name = Path(source.checkpoint).resolve().name if source.model == FROM_FOLDER else source.model
+    return f"google/{name}" if name.removesuffix("-it") in [config.name for config in PUBLISHED] else name
+
+
+def _write(out: Path, fill: Callable[[Path], object]) -> None:
+    try:
+        write_folder(out, fill)
+    except safetensors.SafetensorError as error:  # what a disk that fills up looks like from there
+        raise OSError(f"{out}: cannot be written ({error}); make room, or name another folder") from error
 
 
 def _data(run_config: Path) -> tuple[str, tuple[str, ...]]:
@@ -167,18 +180,16 @@ def _write_and_compare(
     lora: LoraConfig,
     dtype: str,
     tokenizer: Tokenizer,
-):
+) -> tuple[dict[str, SiteRounding], dict[str, LogitDifference]]:
     """Write weights and config.json. The base is gone before the merged model is read: 7B fits into memory once."""
     base = source.base(precision)
     rows = _rows(tokenizer, base.config)
     sites = site_rounding(base, adapters, lora, dtype)
     beside = token_logits(base, rows, attach(adapters, lora))
-    logits = {}
     write_merged(folder, base, adapters, lora, dtype)
     write_config(folder, base.config, dtype)
-    if base.config.parameters <= FLOAT32_LIMIT:
-        logits = _compare_in_float32(folder, base, adapters, lora, dtype, rows)
-    config = base.config
+    config, small = base.config, base.config.parameters <= FLOAT32_LIMIT
+    logits = _compare_in_float32(folder, base, adapters, lora, dtype, rows) if small else {}
     del base
     merged = token_logits(load_checkpoint(folder, config, dtype), rows)
     as_run = f"run: base {precision}, merged {dtype}"
