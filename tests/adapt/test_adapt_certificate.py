@@ -120,8 +120,8 @@ def test_what_merging_costs_the_real_model(tokenizer):
         f"logits, merged in float32: max {exact.max:.1e}; in bfloat16: max {rounded.max:.2f}, mean {rounded.mean:.3f}"
     )
     print(f"the same choice at {rounded.same_choice:.1%}, KL {rounded.kl:.1e} nats")
-    assert all(0.01 < r.lost < 0.4 for r in sites.values())
-    assert exact.max < 5e-3
+    assert all(0.05 < r.lost < 0.3 for r in sites.values())
+    assert exact.max < 1e-3
     assert exact.same_choice == 1
-    assert rounded.mean < 0.2
-    assert rounded.kl < 5e-3
+    assert rounded.mean < 0.1
+    assert rounded.kl < 1e-3
