@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from helptune import measures, several
+from helptune import artifacts, measures, several
 from helptune.errors import DataError, HelptuneError, Interrupted, RunError, SettingError
 from helptune.options import (
     EMBEDDED,
@@ -288,6 +288,7 @@ for measure in (measures.plan, measures.capacity, measures.precision, measures.g
     app.command()(measure)
 for verb in (several.adapters, several.combine, several.tasks):
     app.command()(verb)
+artifacts.add_to(app)
 
 
 def _with_huge_pages() -> None:

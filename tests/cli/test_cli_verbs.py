@@ -28,6 +28,12 @@ VERBS = [
     "capacity",
     "precision",
     "gradients",
+    "adapters",
+    "combine",
+    "tasks",
+    "export",
+    "merge",
+    "import",
 ]
 
 

@@ -73,9 +73,14 @@ def open_checkpoint(folder: Path | str, config: GemmaConfig) -> tuple[Tensors, T
 
 
 def load_checkpoint_tokenizer(folder: Path | str) -> Tokenizer:
+    """The tokenizer at `checkpoint_tokenizer_path`."""
+    return load_tokenizer(checkpoint_tokenizer_path(folder))
+
+
+def checkpoint_tokenizer_path(folder: Path | str) -> Path:
     """`tokenizer.model` in the folder, or beside the Orbax tree that the folder is."""
     inside, beside = (path / "tokenizer.model" for path in (Path(folder), Path(folder).resolve().parent))
-    return load_tokenizer(inside if inside.is_file() or not beside.is_file() else beside)
+    return inside if inside.is_file() or not beside.is_file() else beside
 
 
 def checkpoint_sha256(folder: Path | str) -> str:

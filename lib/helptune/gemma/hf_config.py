@@ -1,4 +1,4 @@
-"""The `config.json` of a Hugging Face folder as a `GemmaConfig`: any Gemma 1 or text-only Gemma 3, of any size.
+"""The `config.json` of a Hugging Face folder as a `GemmaConfig`, and back: any Gemma 1 or text-only Gemma 3.
 
 The fields are those of `GemmaConfig` and `Gemma3TextConfig` in transformers 4 and 5. A value our model code would
 silently ignore (softcapping, another activation, scaled RoPE) is an error here.
@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from helptune.errors import WeightsError
+from helptune.files import write_text
 from helptune.gemma.config import PUBLISHED, RMS_NORM_EPS, GemmaConfig
+from helptune.gemma.tokenizer import BOS, EOS, PAD
 
 CONFIG_FILE = "config.json"
 
@@ -93,6 +95,14 @@ class _Fields:
         return float(base)
 
 
+_SIZES = {
+    "layers": "num_hidden_layers", "width": "hidden_size", "mlp_width": "intermediate_size",
+    "heads": "num_attention_heads", "kv_heads": "num_key_value_heads", "head_width": "head_dim",
+    "vocab": "vocab_size", "context": "max_position_embeddings",
+}  # fmt: skip
+"""Field of `GemmaConfig` -> its name in the file."""
+
+
 def _sizes(fields: _Fields) -> dict[str, Any]:
     for name, *allowed in (
         ("hidden_activation", "gelu_pytorch_tanh", None),
@@ -105,12 +115,7 @@ def _sizes(fields: _Fields) -> dict[str, Any]:
         ("tie_word_embeddings", True, None),
     ):
         fields.require(name, *allowed)
-    names = {
-        "layers": "num_hidden_layers", "width": "hidden_size", "mlp_width": "intermediate_size",
-        "heads": "num_attention_heads", "kv_heads": "num_key_value_heads", "head_width": "head_dim",
-        "vocab": "vocab_size", "context": "max_position_embeddings",
-    }  # fmt: skip
-    return {ours: fields.number(theirs) for ours, theirs in names.items()}
+    return {ours: fields.number(theirs) for ours, theirs in _SIZES.items()}
 
 
 def _gemma1(fields: _Fields) -> GemmaConfig:
@@ -128,9 +133,12 @@ def _gemma3(fields: _Fields) -> GemmaConfig:
         rope_base_local=fields.rope_base("sliding_attention", "rope_local_base_freq"),
         rope_base_global=fields.rope_base("full_attention", "rope_theta", 1_000_000.0),
     )  # fmt: skip
-    kinds = ["full_attention" if is_global else "sliding_attention" for is_global in config.is_global]
-    fields.require("layer_types", kinds, None)
+    fields.require("layer_types", _kinds(config), None)
     return config
+
+
+def _kinds(config: GemmaConfig) -> list[str]:
+    return ["full_attention" if is_global else "sliding_attention" for is_global in config.is_global]
 
 
 def _global_every(fields: _Fields) -> int:
@@ -142,3 +150,30 @@ def _global_every(fields: _Fields) -> int:
         return kinds.index("full_attention") + 1
     patterns = ("sliding_window_pattern", "_sliding_window_pattern")
     return next((fields.number(name) for name in patterns if fields.get(name) is not None), 6)
+
+
+def write_config(folder: Path, config: GemmaConfig, dtype: str) -> None:
+    """`folder/config.json` for weights of this dtype: transformers and vLLM load them, and `config_of` reads it back.
+
+    The names are those of the published files, which transformers 4 and 5 both understand. Raises WeightsError for a
+    model that the format cannot describe, such as one of a Gemma 1 with the turn tokens of Gemma 3.
+    """
+    fields = {
+        "architectures": ["GemmaForCausalLM"], "model_type": "gemma", "attention_bias": False, "attention_dropout": 0.0,
+        "bos_token_id": BOS, "eos_token_id": [EOS, config.turn_end], "pad_token_id": PAD,
+        "hidden_act": "gelu_pytorch_tanh", "hidden_activation": "gelu_pytorch_tanh",
+        "rms_norm_eps": RMS_NORM_EPS, "rope_scaling": None, "rope_theta": config.rope_base_global,
+        "tie_word_embeddings": True, "torch_dtype": dtype, "use_cache": True,
+        **{theirs: getattr(config, ours) for ours, theirs in _SIZES.items()},
+    }  # fmt: skip
+    if config.post_norms:
+        del fields["hidden_act"]
+        fields |= {
+            "architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text", "attn_logit_softcapping": None,
+            "final_logit_softcapping": None, "layer_types": _kinds(config), "query_pre_attn_scalar": config.head_width,
+            "rope_local_base_freq": config.rope_base_local, "sliding_window": config.window,
+            "sliding_window_pattern": config.global_every,
+        }  # fmt: skip
+    write_text(folder / CONFIG_FILE, json.dumps(fields, indent=2, sort_keys=True) + "\n")
+    if wrong := differences(config, config_of(folder)):
+        raise WeightsError(f"{config.name} cannot be described by a {CONFIG_FILE}: {'; '.join(wrong)}")
