@@ -88,7 +88,7 @@ def test_an_exported_adapter_comes_back_with_its_base(helptune, checkpoint, sour
     assert "rank 4, alpha 8, on q, up, for gemma3_text" in printed
     found, card = load_adapter(back, source.config(), source.sha256())
     expected, _ = load_adapter(adapter, source.config(), source.sha256())
-    assert card.lora == LORA
+    assert card.method == LORA
     jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
@@ -147,7 +147,7 @@ def test_a_merged_folder_is_a_checkpoint_with_a_certificate(helptune, checkpoint
 
     loaded = load(source, "bfloat16")
     adapters, card = load_adapter(adapter, source.config(), source.sha256())
-    expected = merge(loaded.base, adapters, card.lora).base
+    expected = merge(loaded.base, adapters, card.method).base
     found = load(Source("config.json", str(out)), "bfloat16")  # as every verb with --checkpoint does
     jax.tree.map(np.testing.assert_array_equal, found.base.blocks, expected.blocks)
     assert found.tokenizer.encode("Hello") == loaded.tokenizer.encode("Hello")

@@ -6,12 +6,14 @@ import pytest
 import train_runs
 
 from helptune.train import fit as loop
+from helptune.train import tasks
 
 
 @pytest.fixture(autouse=True, scope="session")
 def no_progress_bar():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "tqdm", partial(loop.tqdm, disable=True))
+        for module in (loop, tasks):
+            patch.setattr(module, "tqdm", partial(module.tqdm, disable=True))
         yield
 
 
