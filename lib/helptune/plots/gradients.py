@@ -135,6 +135,7 @@ def _heat(ax: Axes, grid: np.ndarray, colors: Any, low: float | None, high: floa
     assert figure is not None
     bar = figure.colorbar(mesh, ax=ax, pad=0.02)
     bar.solids.set_rasterized(False)  # type: ignore[union-attr]  # or an image, once more
+    bar.solids.set_edgecolor("face")  # type: ignore[union-attr]  # or hairlines between the shades
     bar.outline.set_visible(False)  # type: ignore[operator]
     bar.set_label(label, color=INK, fontsize=NORMAL)
     bar.ax.tick_params(colors=INK, labelsize=SMALL)
