@@ -49,6 +49,7 @@ def update_ratios(ax: Axes, records: Sequence[Mapping[str, Any]]) -> Axes:
             ax.fill_between(steps, low, high, color=color, alpha=0.18, linewidth=0)
             ax.plot(steps, middle, line, color=color, linewidth=2, markersize=4.5, label=label)
     ax.set_yscale("log")
+    ax.tick_params(which="minor", labelsize=SMALL - 2, colors=INK)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     labels(ax, "optimizer step", "change / norm of the matrix")
     return legend(plain(ax), columns=2)
