@@ -88,7 +88,7 @@ def test_a_signal_that_cannot_be_told_from_noise_gives_no_picture_and_no_batch(t
 def test_of_a_bottleneck_the_report_shows_what_was_measured(tmp_path):
     section = gradient_section(read_evidence(analysed(tmp_path / "run", lora=False)))
     assert set(section.words) == {"norms", "noise", "cosines"}
-    assert section.columns == ["share of squared gradient norm", "next step of its input matrix"]
+    assert section.columns == ["share of squared norm", "step of A or down"]
 
 
 def test_the_report_shows_pictures_with_words_and_no_image_that_its_policy_would_not_load(run):

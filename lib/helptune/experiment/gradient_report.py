@@ -138,11 +138,11 @@ def _table(found: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, list[st
     """Medians over the layers, and each site's share of the squared norm."""
     squares = {site: float(np.nansum(np.square(np.array(v, float)))) for site, v in found["norm"].items()}
     total = sum(squares.values()) or 1.0
-    columns = {"share of squared gradient norm": {site: f"{value / total:.1%}" for site, value in squares.items()}}
+    columns = {"share of squared norm": {site: f"{value / total:.1%}" for site, value in squares.items()}}
     for name, title, text in (
         ("step_ratio", "next step / norm", "{:.2e}"),
-        ("moved", "moved so far / norm", "{:.2e}"),
-        ("parameter_ratio", "next step of its input matrix", "{:.2e}"),
+        ("moved", "moved / norm", "{:.2e}"),
+        ("parameter_ratio", "step of A or down", "{:.2e}"),
         ("effective_rank", "effective rank", "{:.1f}"),
         ("stable_rank", "stable rank", "{:.1f}"),
     ):

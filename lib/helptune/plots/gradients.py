@@ -49,6 +49,7 @@ def update_ratios(ax: Axes, records: Sequence[Mapping[str, Any]]) -> Axes:
             ax.fill_between(steps, low, high, color=color, alpha=0.18, linewidth=0)
             ax.plot(steps, middle, line, color=color, linewidth=2, markersize=4.5, label=label)
     ax.set_yscale("log")
+    ax.tick_params(which="minor", labelsize=SMALL - 2, colors=INK)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     labels(ax, "optimizer step", "change / norm of the matrix")
     return legend(plain(ax), columns=2)
@@ -135,6 +136,7 @@ def _heat(ax: Axes, grid: np.ndarray, colors: Any, low: float | None, high: floa
     assert figure is not None
     bar = figure.colorbar(mesh, ax=ax, pad=0.02)
     bar.solids.set_rasterized(False)  # type: ignore[union-attr]  # or an image, once more
+    bar.solids.set_edgecolor("face")  # type: ignore[union-attr]  # or hairlines between the shades
     bar.outline.set_visible(False)  # type: ignore[operator]
     bar.set_label(label, color=INK, fontsize=NORMAL)
     bar.ax.tick_params(colors=INK, labelsize=SMALL)

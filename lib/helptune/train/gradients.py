@@ -65,6 +65,7 @@ def analyse(
     found = jax.device_get(
         _anatomy(base, adapters, total, float(weights.sum()), opt_state, method=method, optimizer=optimizer)
     )
+    found = {name: {site: by_site[site] for site in method.sites} for name, by_site in found.items()}
     squared_norm = sum(float(np.sum(np.square(norms, dtype=np.float64))) for norms in found["norm"].values())
     noise = noise_sums(squares, squared_norm, weights)
     rows = int(np.count_nonzero(np.asarray(batch.weights).sum(-1)))

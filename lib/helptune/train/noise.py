@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import t as student_t
 
 from helptune.shapes import Float
 
@@ -51,24 +52,29 @@ class NoiseScale:
     measurements: int
 
 
-def noise_scale(measured: Sequence[Mapping[str, float]], resamples: int = 2_000) -> NoiseScale | None:
+def noise_scale(measured: Sequence[Mapping[str, float]]) -> NoiseScale | None:
     """The noise scale from the `noise` of several analyses: both numbers are summed before one is divided by the other.
 
-    A ratio of single estimates would be biased, and often of a negative number. The interval is that of the percentile
-    bootstrap (Efron 1979) over the measurements, always drawn alike. None when |G|^2 summed is not positive, or for
-    fewer than two measurements.
+    A ratio of single estimates would be biased, and often of a negative number. The interval is Fieller's for a ratio
+    of two means (1954, "Some problems in interval estimation"): the r for which mean(trace - r squared) is within
+    Student's t of zero. It is as wide as few measurements make it, and open where |G|^2 might be zero. None when |G|^2
+    summed is not positive, or for fewer than two measurements.
     """
-    if len(measured) < 2:
-        return None
+    n = len(measured)
     trace, squared, tokens, rows = (
-        np.array([m[name] for m in measured]) for name in ("trace", "squared", "tokens", "rows")
+        np.array([m[name] for m in measured], float) for name in ("trace", "squared", "tokens", "rows")
     )
-    if squared.sum() <= 0 or trace.sum() < 0:
+    if n < 2 or squared.sum() <= 0 or trace.sum() < 0:
         return None
-    per_row = float(tokens.sum() / rows.sum())
-    draws = np.random.default_rng(0).integers(0, len(measured), (resamples, len(measured)))
-    above, below = np.maximum(trace[draws].sum(-1), 0), squared[draws].sum(-1)
-    ratios = np.sort(np.where(below > 0, above / np.where(below > 0, below, 1), math.inf))
-    low, high = (float(ratios[int(share * (resamples - 1))]) / per_row for share in (0.05, 0.95))
-    scale = float(trace.sum() / squared.sum())
-    return NoiseScale(scale, scale / per_row, low, high if high < math.inf else None, len(measured))
+    scale, per_row = float(trace.sum() / squared.sum()), float(tokens.sum() / rows.sum())
+    slack = student_t.ppf(0.95, n - 1) ** 2 / n * np.cov(trace, squared)
+    # The interval is where a r^2 - 2 b r + c <= 0.
+    a, b, c = (
+        np.array([squared.mean() ** 2, trace.mean() * squared.mean(), trace.mean() ** 2]) - slack[(1, 0, 0), (1, 1, 0)]
+    )
+    root = math.sqrt(max(b * b - a * c, 0.0))
+    if a > 0:
+        low, high = (b - root) / a, float((b + root) / a / per_row)
+    else:  # all beyond the larger root, or from zero on when there is none below the estimate
+        low, high = (b - root) / a if a < 0 < b * b - a * c and (b - root) / a <= scale else 0.0, None
+    return NoiseScale(scale, scale / per_row, max(float(low), 0.0) / per_row, high, n)
