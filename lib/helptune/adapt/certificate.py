@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from helptune.adapt.lora import Adapters, Lora, LoraConfig
+from helptune.adapt.lora import Adapters, LoraConfig
 from helptune.adapt.merge import check_fits, merged_sum, product
 from helptune.files import write_text
 from helptune.gemma.base import Base
-from helptune.gemma.model import forward, logits
+from helptune.gemma.model import Adapter, forward, logits
 
 CERTIFICATE = "certificate.json"
 
@@ -90,7 +90,7 @@ def _rounding(w: Any, pair: dict[str, jax.Array], scale: float, dtype: str) -> t
     return error.sum(), delta.sum(), unchanged.mean()
 
 
-def token_logits(base: Base, rows: Sequence[Sequence[int]], adapter: Lora | None = None) -> list[np.ndarray]:
+def token_logits(base: Base, rows: Sequence[Sequence[int]], adapter: Adapter | None = None) -> list[np.ndarray]:
     """Logits after each token of each row, [T, V] in float32: 1 MB a token for the vocabulary of Gemma 3."""
     longest = max(map(len, rows))
     found = []
