@@ -15,8 +15,10 @@ from helptune.adapt.merge import merge
 from helptune.adapt.model_card import NOTICE, TERMS
 from helptune.adapt.peft_format import PEFT_CONFIG, PEFT_WEIGHTS, PROVENANCE
 from helptune.experiment import exporting
+from helptune.experiment.config import RunConfig, to_json
 from helptune.experiment.models import Source, load
 from helptune.gemma.checkpoints import embedded_sha256
+from helptune.gemma.config import gemma3_270m
 from helptune.gemma.hf_config import write_config
 from helptune.gemma.hf_folder import write_tokenizer, write_weights
 
@@ -114,9 +116,9 @@ def test_the_same_export_has_the_same_bits(helptune, checkpoint, adapter, tmp_pa
         assert (tmp_path / "a" / "x" / file).read_bytes() == (tmp_path / "b" / "x" / file).read_bytes()
 
 
-def test_an_adapter_of_the_embedded_model_says_that_its_base_is_perturbed(helptune, tmp_path):
-    from helptune.gemma.config import gemma3_270m
-
+def test_an_adapter_of_a_run_on_the_embedded_model_says_what_it_was_trained_on(helptune, tmp_path):
+    """Data, and that the base is a slightly perturbed one."""
+    (tmp_path / "config.json").write_text(to_json(RunConfig()))
     adapters = init_adapters(LORA, gemma3_270m(), jax.random.key(0))
     save_adapter(tmp_path / "adapter", adapters, AdapterCard("gemma-3-270m", embedded_sha256(), LORA))
     code, printed, _ = helptune("export", "--adapter", tmp_path / "adapter", "--out", tmp_path / "out")
@@ -124,9 +126,24 @@ def test_an_adapter_of_the_embedded_model_says_that_its_base_is_perturbed(helptu
     assert "vllm serve google/gemma-3-270m " in printed
     fields, text = header(tmp_path / "out")
     assert fields["base_model"] == "google/gemma-3-270m"
+    assert fields["datasets"] == ["helptune-curated"]
+    assert "the curated conversations of helptune" in text
     assert "dequantized from a 4-bit file (Q4_K_M), which differs slightly" in text
     assert embedded_sha256() in text
     assert json.loads((tmp_path / "out" / PEFT_CONFIG).read_text())["base_model_name_or_path"] == "google/gemma-3-270m"
+
+
+@pytest.mark.parametrize(
+    ("model", "checkpoint", "name"),
+    [
+        ("gemma-3-270m", "", "google/gemma-3-270m"),
+        ("gemma-7b-it", "models/mine", "google/gemma-7b-it"),
+        ("config.json", "models/gemma-7b-it", "google/gemma-7b-it"),
+        ("config.json", "models/merged", "merged"),
+    ],
+)
+def test_a_base_is_called_what_its_user_or_its_folder_calls_it(model, checkpoint, name):
+    assert exporting._public_name(Source(model, checkpoint)) == name
 
 
 def test_a_merged_folder_is_a_checkpoint_with_a_certificate(helptune, checkpoint, source, adapter, tmp_path):

@@ -16,6 +16,7 @@ from helptune.adapt.lora import LoraConfig
 from helptune.errors import AdapterError, DataError, Interrupted, SettingError
 from helptune.train import tasks as loop
 from helptune.train.fit import fit
+from helptune.train.optimizer import OptimizerConfig
 from helptune.train.step import init_state, train_step
 from helptune.train.stop import request_stop
 from helptune.train.tasks import Task, fit_tasks, tasks_step
@@ -25,7 +26,8 @@ TASKS = {
     "short": Task(examples(4, seed=5), examples(3, seed=6)),
     "long": Task(examples(12, seed=7, words=90), examples(3, seed=8, words=90)),
 }
-BRIEF = replace(CONFIG, epochs=6, eval_every=4)
+BRIEF = replace(CONFIG, epochs=6, eval_every=4, optimizer=OptimizerConfig(learning_rate=1e-2, warmup_steps=2))
+"""Slow enough that the order of sums stays without consequence over the whole run."""
 
 
 @pytest.fixture(scope="module")
