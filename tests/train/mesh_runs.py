@@ -101,7 +101,7 @@ def same_gradients() -> dict:
         lambda a: a + 0.1 * jax.random.normal(jax.random.key(next(noise)), a.shape),
         init_adapters(lora, base().config, key),
     )
-    rows, compute = batch(), jax.jit(gradients, static_argnames=("lora", "remat"))
+    rows, compute = batch(), jax.jit(gradients, static_argnames=("method", "remat"))
 
     def compare(frozen: Base, shapes: tuple[tuple[int, ...], ...], remat: str = "none") -> dict:
         expected, found = compute(frozen, adapters, lora, rows, key), {}
