@@ -46,7 +46,9 @@ def conversations(count=24):
     return [Conversation(f"{c}-{i}", "test", "CC0-1.0", turns, c, "easy" if i == 0 else "hard") for c, i in pairs]
 
 
-def make_run(folder, heldout, *, base=3.0, tuned=2.0, ended=None, best_step=2, config=EMBEDDED, device_gib=0.0):
+def make_run(
+    folder, heldout, *, base=3.0, tuned=2.0, ended=None, best_step=2, config=EMBEDDED, device_gib=0.0, stopped=""
+):
     """A finished run of two steps; `ended` counts the answers of each model that ended."""
     ended = ended or {"base": 1, "few_shot": 20, "tuned": 23}
     open_run(folder, config)
@@ -72,7 +74,13 @@ def make_run(folder, heldout, *, base=3.0, tuned=2.0, ended=None, best_step=2, c
             for name, loss in (("base", base), ("tuned", tuned))
         },
         "conversations": {"train": 90, "held_back": 10, "held_out": len(heldout)},
-        "training": {"best_loss": 2.4, "best_step": best_step, "steps": 2, "stopped_early": False},
+        "training": {
+            "best_loss": 2.4,
+            "best_step": best_step,
+            "steps": 2,
+            "stopped_early": bool(stopped),
+            "stopped_because": stopped,
+        },
         "parameters": {"base": 1000, "trainable": 10},
         "adapter_bytes": 2**20,
         "seconds": {"base_loss": 1.0, "train": 100.0},
@@ -112,6 +120,11 @@ def test_hostile_text_is_shown_and_not_run(page):
     assert not [name for _, name, _ in page.attributes if name.startswith("on")]
     assert page.text.count("<script>alert(1)</script>") == 24 * 5
     assert "{{ 7 * 7 }}" in page.text
+
+
+def test_the_report_says_why_training_stopped_early(tmp_path, heldout):
+    text = write_report(make_run(tmp_path / "run", heldout, stopped="the loss rose <b>")).read_text()
+    assert "best at step 2, stopped early: the loss rose &lt;b&gt;." in text
 
 
 def test_nothing_is_loaded_from_anywhere(page):

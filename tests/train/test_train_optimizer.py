@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from helptune import plots
 from helptune.train.optimizer import SCHEDULES, OptimizerConfig, learning_rate, make_optimizer
 
 
@@ -55,6 +56,14 @@ def test_every_schedule_rises_to_its_peak_falls_ever_after_and_never_jumps(sched
 def test_every_schedule_ends_where_it_says(schedule):
     found = rates(100, learning_rate=1e-3, warmup_steps=10, final_fraction=0.3, schedule=schedule)
     assert found[-1] == pytest.approx(1e-3 if schedule == "constant" else 3e-4)
+
+
+def test_the_picture_has_a_curve_for_every_schedule_with_its_rates():
+    found = {name: rates(20, schedule=name) for name in SCHEDULES}
+    drawn = plots.schedules(plots.blank(), found).get_lines()
+    assert [line.get_label() for line in drawn] == list(SCHEDULES)
+    for line, name in zip(drawn, SCHEDULES, strict=True):
+        np.testing.assert_array_equal(line.get_ydata(), found[name])
 
 
 def test_linear_is_halfway_down_in_the_middle_and_constant_stays():
