@@ -46,9 +46,9 @@ OPTIONS = {
     "--model": "config.json", "--max-steps": 300, "--epochs": 1_000, "--eval-every": 4, "--patience": 1_000,
     "--seq-len": 64, "--batch-rows": 512, "--rank": 4, "--max-new-tokens": 4, "--base": "float32",
 }  # fmt: skip
-STATE = ".helptune-monitor .state."
+STATE = ".jupyter-widgets .state."
 BUTTON = "button.jupyter-button:has-text('Stop'):enabled"
-CURVE = ".helptune-monitor .pictures [role=img] >> nth=0"
+CURVE = ".jupyter-widgets .pictures [role=img]"
 
 
 def conversation(name, category, question, answer):
@@ -164,8 +164,9 @@ def test_a_run_is_seen_stopped_and_goes_on_in_jupyterlab(run, page):
 
     run_all_cells(page)
     page.wait_for_selector(STATE + "training")
-    before = page.locator(CURVE).inner_html()
-    page.wait_for_function("old => document.querySelector('.pictures [role=img]').innerHTML !== old", arg=before)
+    assert not page.locator(".helptune-still").is_visible()  # it is for where the widget does not live
+    before = page.locator(CURVE).first.inner_html()
+    page.wait_for_function(f"old => document.querySelector('{CURVE}').innerHTML !== old", arg=before)
     wait_until(lambda: len(steps(run)) >= 6, "the run makes no steps")
     picture(page, "training")
 
@@ -180,15 +181,20 @@ def test_a_run_is_seen_stopped_and_goes_on_in_jupyterlab(run, page):
     assert (run / "checkpoints" / str(stopped)).is_dir()
     assert not (run / "stop").exists()
     assert not is_worked_on(run)
-    assert f"at step {stopped} of 300; run start(...) again to go on" in page.locator("[role=status]").inner_text()
+    assert (
+        f"at step {stopped} of 300; run start(...) again to go on"
+        in page.locator(".jupyter-widgets [role=status]").inner_text()
+    )
     picture(page, "stopped")
 
     # What models wrote is text, whatever it says; here is a line as the run would log it.
     sample = {"id": "t9", "prompt": HOSTILE, "answer": HOSTILE + "long " * 10_000, "ended": False}
     with (run / "metrics.jsonl").open("a") as log:
         log.write(json.dumps({"step": stopped, "samples": [sample]}) + "\n")
-    page.wait_for_function("() => document.querySelector('.answer.now')?.innerText.includes('long long')")
-    shown = page.locator(".answer.now .text").inner_text()
+    page.wait_for_function(
+        "() => document.querySelector('.jupyter-widgets .answer.now')?.innerText.includes('long long')"
+    )
+    shown = page.locator(".jupyter-widgets .answer.now .text").inner_text()
     assert shown.startswith("<script>window.pwned = 1</script><img src=x")
     assert "\u202e" not in shown
     assert len(shown) < 3_000
@@ -203,3 +209,11 @@ def test_a_run_is_seen_stopped_and_goes_on_in_jupyterlab(run, page):
     page.wait_for_selector(STATE + "stopped")
     assert steps(run) == list(range(1, len(steps(run)) + 1))
     assert dialogs == []
+
+    # A saved notebook, opened where no kernel knows the widget.
+    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+    page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+    page.reload(timeout=PATIENCE)
+    page.wait_for_selector(".helptune-still .state")
+    assert page.locator(".helptune-still svg").first.is_visible()
+    picture(page, "still")

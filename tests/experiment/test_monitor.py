@@ -157,12 +157,16 @@ def test_showing_a_run_again_leaves_one_thread_that_looks(run):
     assert looking()[0].daemon
 
 
-def test_where_widgets_cannot_live_there_is_a_figure_and_a_text(run):
-    bundle = monitor(run)._repr_mimebundle_()
-    assert bundle["text/plain"] == "run: stopped: at step 6 of 9; run start(...) again to go on"
-    assert bundle["text/html"].count("<svg") == 5
-    assert "<script" not in bundle["text/html"]
-    assert "application/vnd.jupyter.widget-view+json" in bundle
+def test_a_still_picture_and_a_text_stand_in_for_the_widget_where_it_does_not_live(run, monkeypatch):
+    shown = []
+    monkeypatch.setattr(station, "display", lambda bundle, raw: shown.append(bundle))
+    monitor(run)._ipython_display_()
+    still, widget = shown
+    assert still["text/plain"] == "run: stopped: at step 6 of 9; run start(...) again to go on"
+    assert still["text/html"].count("<svg") == 5
+    assert "helptune-live" not in still["text/html"].split("</style>")[1]
+    assert "application/vnd.jupyter.widget-view+json" in widget
+    assert "helptune-live" in monitor(run)._head.value.split("</style>")[1]
 
 
 def test_start_runs_the_command_with_these_options_in_a_process_of_its_own(tmp_path, command):

@@ -34,9 +34,9 @@ _environment.filters["shown"] = _shown
 _page = _environment.get_template("monitor.html.j2").module
 
 
-def head(seen: Snapshot, sentence: str) -> Markup:
-    """The state, and what it means."""
-    return _page.style() + _page.head(seen, sentence)  # type: ignore[attr-defined]
+def head(seen: Snapshot, sentence: str, *, live: bool = True) -> Markup:
+    """The state, and what it means. A live one hides the still one of the same cell."""
+    return _page.style() + _page.head(seen, sentence, live)  # type: ignore[attr-defined]
 
 
 def figures(seen: Snapshot, tail: str = "") -> Markup:
@@ -63,7 +63,8 @@ def samples(seen: Snapshot) -> Markup:
 
 def still(seen: Snapshot, tail: str = "") -> Markup:
     """All of it without a process behind it: for a saved notebook, or a page."""
-    return head(seen, status(seen)) + figures(seen, tail) + pictures(seen) + samples(seen)
+    page = head(seen, status(seen), live=False) + figures(seen, tail) + pictures(seen) + samples(seen)
+    return Markup('<div class="helptune-still">') + page + Markup("</div>")
 
 
 def facts(seen: Snapshot) -> list[tuple[str, str, str]]:

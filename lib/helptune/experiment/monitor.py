@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from IPython.display import display
 from ipywidgets import HTML, Button, HBox, Layout, VBox
 
 from helptune.errors import RunError
@@ -76,7 +77,7 @@ def monitor(run: str | Path) -> "Monitor":
 class Monitor(VBox):
     """Losses, a step's figures and sample answers of a run, once a second while they change, and a button to stop it.
 
-    Where widgets cannot live it is a figure and a text of the moment it was shown.
+    Where the widget does not live, a still picture and a text of the moment it was shown stand in its place.
     """
 
     def __init__(self, run: Path):
@@ -144,13 +145,12 @@ class Monitor(VBox):
             return f"step {seen.step}: stopping after this step" if seen.state == "training" else "stopping"
         return status(seen, _AGAIN)
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+    def _ipython_display_(self, **kwargs: Any) -> None:
+        """A still picture, and the widget that hides it for as long as it lives."""
         seen, tail = _read(self.run)
-        still = {
-            "text/html": board.still(seen, tail),
-            "text/plain": f"{self.run.name}: {seen.state}: {status(seen, _AGAIN)}",
-        }
-        return (super()._repr_mimebundle_(**kwargs) or {}) | still
+        text = f"{self.run.name}: {seen.state}: {status(seen, _AGAIN)}"
+        display({"text/html": board.still(seen, tail), "text/plain": text}, raw=True)
+        display(super()._repr_mimebundle_(**kwargs), raw=True)
 
 
 def _read(run: Path) -> tuple[Snapshot, str]:

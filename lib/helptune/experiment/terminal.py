@@ -34,7 +34,8 @@ def watch(run: Path, console: Console, *, once: bool = False, every: float = 1.0
     seen = read_run(run)
     try:
         if once:
-            console.print(view(seen, console.width) if console.is_terminal else plain(seen))
+            what = view(seen, console.width) if console.is_terminal else plain(seen)
+            console.print(what, soft_wrap=not console.is_terminal)
         elif console.is_terminal:
             with Live(view(seen, console.width), console=console, auto_refresh=False) as live:
                 while seen.state not in _ENDS:
@@ -51,13 +52,13 @@ def watch(run: Path, console: Console, *, once: bool = False, every: float = 1.0
 
 
 def _follow_plainly(seen: Snapshot, run: Path, console: Console, every: float) -> Snapshot:
-    console.print(plain(seen))
+    console.print(plain(seen), soft_wrap=True)
     shown = len(seen.measurements)
     while seen.state not in _ENDS:
         time.sleep(every)
         seen = read_run(run)
         if len(seen.measurements) != shown or seen.state in _ENDS:
-            console.print(plain(seen))
+            console.print(plain(seen), soft_wrap=True)
             shown = len(seen.measurements)
     return seen
 
@@ -82,7 +83,7 @@ def plain(seen: Snapshot) -> Text:
     ]
     for sample in seen.latest[1]:
         lines.append(f"  {_short(sample.prompt, 60)!r} -> {_short(sample.answer, 120)!r}{_cut(sample)}")
-    return Text("\n".join(lines), no_wrap=True, overflow="ignore")
+    return Text("\n".join(lines))
 
 
 def figures(seen: Snapshot) -> list[tuple[str, str]]:
