@@ -41,19 +41,19 @@ def lines(run):
 
 
 def test_a_step_moves_each_adapter_as_a_step_of_its_task_alone_does():
-    """With plain gradient descent, where a step shows the gradient itself."""
-    descent, key = optax.sgd(0.1), jax.random.key(3)
+    """With plain gradient descent, where a step shows the gradient itself, and each with its own optimizer."""
+    key, descent = jax.random.key(3), {"long": optax.sgd(0.1), "short": optax.sgd(0.05)}
     new = init_adapters(LORA, base().config, key)
     adapters = {
         name: jax.tree.map(lambda leaf, s=seed: leaf + 0.1 * jax.random.normal(jax.random.key(s), leaf.shape), new)
         for seed, name in enumerate(TASKS)
     }
     batches = {name: loop._micro(task.train, [[0, 1], [2]], CONFIG) for name, task in TASKS.items()}
-    states = {name: init_state(jax.tree.map(jnp.copy, own), descent) for name, own in adapters.items()}
-    after, results = tasks_step(base(), states, batches, method=LORA, optimizers=(descent, descent))
+    states = {name: init_state(jax.tree.map(jnp.copy, own), descent[name]) for name, own in adapters.items()}
+    after, results = tasks_step(base(), states, batches, method=LORA, optimizers=tuple(descent.values()))
     for name in TASKS:
-        state = init_state(jax.tree.map(jnp.copy, adapters[name]), descent)
-        alone, result = train_step(base(), state, batches[name], key, method=LORA, optimizer=descent)
+        state = init_state(jax.tree.map(jnp.copy, adapters[name]), descent[name])
+        alone, result = train_step(base(), state, batches[name], key, method=LORA, optimizer=descent[name])
         assert float(results[name].loss) == pytest.approx(float(result.loss), rel=1e-5)
         assert float(results[name].grad_norm) == pytest.approx(float(result.grad_norm), rel=1e-4)
         assert int(results[name].supervised) == int(result.supervised)

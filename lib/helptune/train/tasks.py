@@ -82,11 +82,15 @@ def tasks_step(
     optimizers: tuple[optax.GradientTransformation, ...],
     remat: str = "none",
 ) -> tuple[dict[str, TrainState], dict[str, StepMetrics]]:
-    """One update of every task from its own micro-batches [A, B, T], each divided by its own weight."""
-    adapters = [states[name].adapters for name in states]
+    """One update of every task from its own micro-batches [A, B, T], each divided by its own weight.
+
+    `optimizers` are in the order of the sorted names, in which JAX keeps a dictionary.
+    """
+    names = sorted(states)
+    adapters = [states[name].adapters for name in names]
 
     def add(totals, micro):
-        batches = [micro[name] for name in states]
+        batches = [micro[name] for name in names]
 
         def total(adapters):
             nll = nll_sums(base, adapters, method, batches, remat)
@@ -100,7 +104,7 @@ def tasks_step(
     zeros = (jnp.zeros(len(states)), jnp.zeros(len(states)), jax.tree.map(jnp.zeros_like, adapters))
     (nll, weight, gradients), _ = jax.lax.scan(add, zeros, micro_batches)
     after, metrics = {}, {}
-    for k, (name, optimizer) in enumerate(zip(states, optimizers, strict=True)):
+    for k, (name, optimizer) in enumerate(zip(names, optimizers, strict=True)):
         state, w = states[name], jnp.maximum(weight[k], 1.0)
         gradient = jax.tree.map(lambda g, w=w: g / w, gradients[k])
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.adapters)
@@ -167,7 +171,7 @@ def fit_tasks(
             measure(states, list(tasks))
         while True:
             step = int(states.step)
-            names = [n for n in tasks if step < len(plans[n]) and not reason_to_stop(losses[n], config)]
+            names = [n for n in sorted(tasks) if step < len(plans[n]) and not reason_to_stop(losses[n], config)]
             if not names:
                 break
             started = time.perf_counter()
@@ -188,8 +192,8 @@ def fit_tasks(
             for name, result in results.items():
                 seen = [tasks[name].train[number] for row in rows[name] for number in row]
                 check_finite(result, step + 1, seen, checkpoints.folder, checkpoints.latest_step or 0)
-            if (step + 1) % config.eval_every == 0 or any(step + 1 == len(plans[name]) for name in names):
-                measure(states, names)
+            if due := [n for n in names if (step + 1) % config.eval_every == 0 or step + 1 == len(plans[n])]:
+                measure(states, due)
             bar.update(1)
             bar.set_postfix({name: f"{loss:.3f}" for name, loss in record["task_losses"].items()})
             if asked.is_set() or stop_requested(run):
