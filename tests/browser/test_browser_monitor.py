@@ -117,7 +117,11 @@ def jupyterlab(folder, home):
         yield f"http://127.0.0.1:{port}/lab/tree/run.ipynb?token=abc&reset"
     finally:
         server.terminate()
-        server.wait()
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:  # it may wait for ever for a kernel that was restarted behind its back
+            server.kill()
+            server.wait()
 
 
 @pytest.fixture
