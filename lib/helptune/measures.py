@@ -63,6 +63,25 @@ def bench_generate(
     print(json.dumps(measure(batch, prompt, new_tokens, repeats, precision)))
 
 
+@bench.command("mixed")
+def bench_mixed(
+    adapters: Annotated[int, typer.Option(help="Adapters in the batch, beside the base.")] = 4,
+    batch: Annotated[int, typer.Option(help="Answers written side by side.")] = 5,
+    prompt: Annotated[int, typer.Option(help="Tokens of each prompt.")] = 64,
+    new_tokens: Annotated[int, typer.Option(help="Tokens of each answer.")] = 64,
+    repeats: Annotated[int, typer.Option(help="Measured times, by turns, after a first one that compiles.")] = 5,
+    rank: Annotated[int, typer.Option(help="LoRA rank, on all seven projections.")] = 16,
+    precision: Precision = "bfloat16",
+) -> None:
+    """A batch of the base and several adapters beside one of a single adapter, as one line of JSON.
+
+    Example: [bold]helptune bench mixed --adapters 4 --base int8[/bold]
+    """
+    from helptune.experiment.bench import bench_mixed as measure
+
+    print(json.dumps(measure(adapters, batch, prompt, new_tokens, repeats, rank, precision)))
+
+
 @bench.command("cost")
 def bench_cost(
     batch: Annotated[int, typer.Option(help="Rows.")] = 4,

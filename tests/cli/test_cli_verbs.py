@@ -23,6 +23,7 @@ VERBS = [
     "report",
     "bench train",
     "bench generate",
+    "bench mixed",
     "bench cost",
     "plan",
     "capacity",

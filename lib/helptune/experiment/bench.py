@@ -4,12 +4,16 @@ import statistics
 import time
 from typing import Any
 
+import jax
 import numpy as np
 
+from helptune.adapt.adapters import Adapters, attach, init_adapters
 from helptune.adapt.lora import LoraConfig
+from helptune.adapt.mixed import BASE, mixed, rack_of
 from helptune.errors import SettingError
 from helptune.experiment.models import Source
 from helptune.experiment.steps import random_batch, timed_steps
+from helptune.gemma.config import GemmaConfig
 from helptune.gemma.generate import Sampling, stream
 from helptune.gemma.layout import prepared
 from helptune.gemma.tokenizer import BOS
@@ -53,8 +57,7 @@ def bench_generate(batch: int, prompt: int, new_tokens: int, repeats: int, preci
         raise SettingError(
             f"batch={batch}, prompt={prompt}, repeats={repeats}: all must be at least 1; new_tokens={new_tokens}: 2"
         )
-    base, rng = prepared(Source().base(precision)), np.random.default_rng(0)
-    prompts = [[BOS, *map(int, rng.integers(1_000, 200_000, prompt - 1))] for _ in range(batch)]
+    base, prompts = prepared(Source().base(precision)), _prompts(batch, prompt)
     sampling, totals, firsts = Sampling(max_new_tokens=new_tokens, ignore_stops=True), [], []
     for _ in range(repeats + 1):
         started = time.perf_counter()
@@ -79,3 +82,57 @@ def bench_generate(batch: int, prompt: int, new_tokens: int, repeats: int, preci
         "decode_tokens_per_s": round(batch * (new_tokens - 1) / (total - first), 1),
         "peak_rss_gib": round(peak_rss_gib(), 3),
     }
+
+
+def bench_mixed(
+    adapters: int, batch: int, prompt: int, new_tokens: int, repeats: int, rank: int, precision: str
+) -> dict[str, Any]:
+    """Median time of greedy answers by one adapter, and by the base and `adapters` others in one batch, by turns.
+
+    What the adapters hold is random: it costs the same. A first round, which compiles, is not counted.
+    """
+    if min(adapters, prompt, repeats) < 1 or batch <= adapters or new_tokens < 2:
+        raise SettingError(
+            f"adapters={adapters}, batch={batch}: the batch must hold the base and each of them; prompt={prompt}, "
+            f"repeats={repeats}: at least 1; new_tokens={new_tokens}: at least 2"
+        )
+    base, lora = prepared(Source().base(precision)), LoraConfig(rank=rank, alpha=2.0 * rank)
+    named = {f"adapter-{i}": (_random_adapter(lora, base.config, i), lora) for i in range(adapters)}
+    names = [[BASE, *named][row % (adapters + 1)] for row in range(batch)]
+    kinds = {
+        "single": attach(*named["adapter-0"]),
+        "mixed": mixed(rack_of(named, base.config, base.dtype, adapters), names),
+    }
+    prompts, sampling = _prompts(batch, prompt), Sampling(max_new_tokens=new_tokens, ignore_stops=True)
+    seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for _ in range(repeats + 1):
+        for kind, adapter in kinds.items():
+            started = time.perf_counter()
+            for _ in stream(base, prompts, sampling, adapter):
+                pass
+            seconds[kind].append(time.perf_counter() - started)
+    single, several = (statistics.median(times[1:]) for times in seconds.values())
+    return {
+        "model": base.config.name,
+        "adapters": adapters,
+        "batch": batch,
+        "prompt_tokens": prompt,
+        "new_tokens": new_tokens,
+        "precision": precision,
+        "rank": rank,
+        "repeats": repeats,
+        "single_s": round(single, 3),
+        "mixed_s": round(several, 3),
+        "ratio": round(several / single, 3),
+        "peak_rss_gib": round(peak_rss_gib(), 3),
+    }
+
+
+def _prompts(batch: int, tokens: int) -> list[list[int]]:
+    rng = np.random.default_rng(0)
+    return [[BOS, *map(int, rng.integers(1_000, 200_000, tokens - 1))] for _ in range(batch)]
+
+
+def _random_adapter(lora: LoraConfig, model: GemmaConfig, seed: int) -> Adapters:
+    key = jax.random.key(seed)
+    return jax.tree.map(lambda x: x + 0.01 * jax.random.normal(key, x.shape), init_adapters(lora, model, key))
