@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from helptune import artifacts, measures, several
-from helptune.errors import DataError, HelptuneError, Interrupted, RunError, SettingError
+from helptune.errors import AdapterError, DataError, HelptuneError, Interrupted, RunError, SettingError
 from helptune.options import (
     EMBEDDED,
     Adapter,
@@ -260,6 +260,8 @@ def score(
     if not isinstance(texts, list) or not all(isinstance(text, str) and text for text in texts):
         raise DataError(f"{file}: expected a JSON list of non-empty texts")
     loaded = load(source_of(model, checkpoint), precision, adapter)
+    if loaded.rack is not None:
+        raise AdapterError(f"{adapter} holds {', '.join(loaded.rack.names)}: name the folder of one of them")
     rows = []
     for text in texts:
         nll = score_text(loaded.base, loaded.tokenizer, text, loaded.adapter)

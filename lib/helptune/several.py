@@ -20,8 +20,10 @@ def adapters(
     Example: [bold]helptune adapters runs/tasks/adapters[/bold]
     """
     from rich.table import Table
+    from rich.text import Text
 
     from helptune.adapt.collection import cards
+    from helptune.text import printable
 
     found = cards(folder)
     if as_json:
@@ -31,7 +33,7 @@ def adapters(
     for name, card in found.items():
         loss = "" if card.eval_loss is None else f"{card.eval_loss:.3f}"
         method = ", ".join(f"{key} {value}" for key, value in asdict(card.method).items() if key != "sites")
-        table.add_row(name, method, card.base, str(card.step), loss)
+        table.add_row(*(Text(printable(cell)) for cell in (name, method, card.base, str(card.step), loss)))
     console().print(table)
 
 
@@ -49,11 +51,11 @@ def combine(
     from dataclasses import replace
 
     from helptune.adapt import combine as combining
-    from helptune.adapt.artifact import CARD, load_adapter, save_adapter
+    from helptune.adapt.artifact import load_adapter, save_adapter
     from helptune.experiment.models import source_of
+    from helptune.files import require_vacant, write_folder
 
-    if (out / CARD).exists():
-        raise SettingError(f"{out} already holds an adapter: choose another --out")
+    require_vacant(out)
     source, loaded = source_of(model, checkpoint), []
     for part in parts:
         folder, weight = _weighted(part)
@@ -63,9 +65,9 @@ def combine(
     if rank:
         combined, method, lost = combining.truncate(combined, card.method, rank)
         card = replace(card, method=method)
-    save_adapter(out, combined, card)
+    write_folder(out, lambda folder: save_adapter(folder, combined, card))
     cut = f", {lost:.1%} of the sum's norm was cut away" if rank else ", the exact sum"
-    print(f"{out}: {len(loaded)} adapters in one of rank {getattr(card.method, 'rank', 0)}{cut}")
+    print(f"{out}: {len(loaded)} adapters in one of rank {asdict(card.method)['rank']}{cut}")
 
 
 def tasks(
@@ -113,7 +115,7 @@ def tasks(
 
 def _weighted(text: str) -> tuple[Path, float]:
     folder, equals, weight = text.rpartition("=")
-    if not equals:
+    if not equals or Path(text).exists():
         return Path(text), 1.0
     try:
         return Path(folder), float(weight)

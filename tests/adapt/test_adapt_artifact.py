@@ -124,8 +124,20 @@ def test_a_folder_without_an_adapter_is_named(tmp_path):
         '{"base": "tiny-3", "base_sha256": "", "lora": {"rank": 0, "sites": ["q"]}}',
         '{"base": "tiny-3", "base_sha256": "", "lora": {"sites": ["q"]}, "colour": "red"}',
         '{"base": "tiny-3", "base_sha256": "", "lora": "rank 16"}',
+        '{"base": 5, "base_sha256": "", "lora": {"sites": ["q"]}}',
+        '{"base": "tiny-3", "base_sha256": "", "lora": {"sites": ["q"]}, "eval_loss": "low"}',
     ],
-    ids=["empty", "cut", "not an object", "no lora", "rank 0", "unknown field", "lora not an object"],
+    ids=[
+        "empty",
+        "cut",
+        "not an object",
+        "no lora",
+        "rank 0",
+        "unknown field",
+        "lora not an object",
+        "base no text",
+        "loss no number",
+    ],
 )
 def test_a_broken_card_is_named(folder, content):
     (folder / CARD).write_text(content)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helptune.adapt.adapters import attach, init_adapters
-from helptune.adapt.artifact import AdapterCard
+from helptune.adapt.artifact import AdapterCard, load_adapter, save_adapter
 from helptune.adapt.bottleneck import BottleneckConfig
 from helptune.adapt.combine import combine, truncate
 from helptune.adapt.lora import LoraConfig
@@ -92,6 +92,17 @@ def test_cutting_what_a_combination_did_not_need_loses_nothing(trained):
     assert lost < 1e-3
     for site in ONE.sites:
         np.testing.assert_allclose(update(cut, method, site), update(adapters, ONE, site), atol=1e-4)
+
+
+def test_a_rank_that_a_narrow_site_cannot_fill_is_filled_with_zeros(tmp_path, trained):
+    """Of 16 outputs no update has more than 16 directions; the adapter still has one rank on all sites."""
+    wide = LoraConfig(rank=24, sites=("k", "down"))
+    parts = [(trained(wide, MODEL, seed), card(wide), 1.0) for seed in (1, 2)]
+    summed, found = combine(parts)
+    cut, method, _ = truncate(summed, found.method, 40)
+    save_adapter(tmp_path, cut, replace(found, method=method))
+    loaded, _ = load_adapter(tmp_path, MODEL, "a1")
+    np.testing.assert_allclose(update(loaded, method, "k"), update(summed, found.method, "k"), rtol=1e-3, atol=1e-3)
 
 
 def test_the_untrained_adapter_can_be_cut_and_loses_nothing():

@@ -1,6 +1,7 @@
 """Several adapters on the command line: trained at once, listed, combined, and asked side by side."""
 
 import json
+import shutil
 
 import pytest
 
@@ -68,7 +69,7 @@ def test_combined_adapters_are_one_of_the_sum_of_their_ranks(helptune, run, tmp_
     assert load_adapter(tmp_path / "both", word_base.config, embedded_sha256())[1].method.rank == 4
     code, _, err = helptune("combine", *parts, "--out", tmp_path / "both")
     assert code == 1
-    assert "already holds an adapter" in err
+    assert "exists and is not empty" in err
 
 
 def test_a_combination_can_be_cut_to_a_smaller_rank(helptune, run, tmp_path):
@@ -95,7 +96,44 @@ def test_a_prompt_to_a_directory_of_adapters_is_answered_by_the_base_and_each(he
     assert code == 0, err
     assert list(json.loads(out)) == ["base", "howto", "rewrite"]
     code, out, _ = helptune(*ask)
-    assert [line.split(">")[0] for line in out.splitlines() if "> " in line][:1] == ["base"]
+    assert [name for name in ("base", "howto", "rewrite") if f"\n{name}> " in f"\n{out}"] == [
+        "base",
+        "howto",
+        "rewrite",
+    ]
+
+
+def test_scoring_with_a_directory_of_several_asks_for_one_of_them(helptune, run, tmp_path):
+    (tmp_path / "texts.json").write_text('["a text"]')
+    score = ("score", "--file", tmp_path / "texts.json", "--base", "float32", "--json", "--adapter")
+    code, _, err = helptune(*score, run / "adapters")
+    assert code == 1
+    assert "holds howto, rewrite: name the folder of one of them" in err
+    one = helptune(*score, run / "adapters" / "howto")
+    shutil.rmtree(run / "adapters" / "rewrite")
+    assert helptune(*score, run / "adapters") == one
+
+
+def test_a_run_of_tasks_is_not_taken_for_another_kind(helptune, run, tmp_path):
+    code, _, err = helptune("finetune", "--config", run / "config.json", "--run", tmp_path / "x")
+    assert code == 1
+    assert "one of `helptune tasks`" in err
+
+
+def test_a_folder_with_an_equals_sign_is_a_folder(helptune, run, tmp_path):
+    (run / "adapters" / "howto").rename(tmp_path / "lr=0.001")
+    code, out, err = helptune("combine", tmp_path / "lr=0.001", "--out", tmp_path / "same")
+    assert code == 0, err
+    assert "1 adapters in one of rank 2" in out
+
+
+def test_a_card_from_elsewhere_cannot_write_to_the_terminal(helptune, run):
+    path = run / "adapters" / "howto" / "adapter.json"
+    card = json.loads(path.read_text())
+    path.write_text(json.dumps(card | {"base": "\x1b]0;mine\x07[/x]"}))
+    code, out, _ = helptune("adapters", run / "adapters")
+    assert code == 0
+    assert "\x1b]0" not in out
 
 
 def test_a_chat_switches_between_adapters(helptune, run, monkeypatch):
@@ -112,7 +150,9 @@ def test_a_chat_switches_between_adapters(helptune, run, monkeypatch):
     [
         (("tasks", "--task", "howto", "--task", "howto=x.jsonl"), "--task 'howto' is given twice"),
         (("tasks", "--task", "poetry"), "is no curated category: give poetry=FILE, or one of"),
-        (("tasks", "--task", "base=missing.jsonl"), "missing.jsonl"),
+        (("tasks", "--task", "base=missing.jsonl"), "adapter name 'base'"),
+        (("tasks", "--task", "my task=missing.jsonl"), "adapter name 'my task'"),
+        (("tasks", "--task", "mine=missing.jsonl"), "missing.jsonl"),
         (("adapters", "nowhere"), "nowhere: no adapters here"),
         (("combine", "nowhere=half", "--out", "out"), "the weight after = must be a number"),
         (("combine", "nowhere", "--out", "out"), "nowhere: not an adapter folder"),

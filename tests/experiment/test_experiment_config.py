@@ -145,7 +145,7 @@ def test_every_field_counts_as_a_difference():
     train = TrainConfig(
         seq_len=64, batch_rows=6, accumulate=2, seed=1, remat="full", neftune_alpha=5.0, optimizer=optimizer, **steps
     )
-    base = RunConfig("a", "b", "int8", (1, 2, 1), True, "c", "d", "e", "f", 7, 1.5)
+    base = RunConfig("a", "b", "int8", (1, 2, 1), True, "c", "d", ("t=x",), "e", "f", 7, 1.5)
     lora = LoraConfig(3, 5.0, 0.5, ("q",), True)
     new = replace(base, adapter="pfeiffer", bottleneck_width=8, lora=lora, train=train)
     with_ratio = replace(old, train=replace(old.train, optimizer=OptimizerConfig(lora_plus=4.0)))  # not of a bottleneck

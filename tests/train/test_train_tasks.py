@@ -1,6 +1,7 @@
 """Laws of training several adapters at once: each is what its task alone would give, and stopping changes nothing."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import jax
@@ -13,7 +14,7 @@ from train_runs import CONFIG, SHA, base, examples
 from helptune.adapt.adapters import init_adapters
 from helptune.adapt.artifact import load_adapter
 from helptune.adapt.lora import LoraConfig
-from helptune.errors import AdapterError, DataError, Interrupted, SettingError
+from helptune.errors import AdapterError, DataError, Interrupted, RunError, SettingError
 from helptune.train import tasks as loop
 from helptune.train.fit import fit
 from helptune.train.optimizer import OptimizerConfig
@@ -106,11 +107,39 @@ def test_a_run_that_was_stopped_and_goes_on_has_the_same_bits(together, tmp_path
     assert ours == whole
 
 
-def test_a_task_whose_patience_ends_stops_and_the_others_go_on(tmp_path):
-    """A learning rate of nearly nothing improves nothing that is seen: with patience 1 both end early."""
-    still = replace(BRIEF, patience=1, min_improvement=10.0)
-    fit_tasks(base(), TASKS, LORA, still, tmp_path, SHA)
-    assert max(line["step"] for line in lines(tmp_path)) == still.eval_every
+def test_a_task_whose_patience_ends_leaves_the_batch_and_the_others_go_on(tmp_path):
+    """What `confused` learns is of no use for its held-back texts: they use other words. `long` learns on."""
+    confused = Task(TASKS["long"].train, examples(3, seed=9, words=500))
+    eager = replace(BRIEF, patience=1)
+    fit_tasks(base(), {"confused": confused, "long": TASKS["long"]}, LORA, eager, tmp_path, SHA)
+    steps = {
+        name: [x["step"] for x in lines(tmp_path) if name in x.get("task_losses", {})] for name in ("confused", "long")
+    }
+    assert max(steps["confused"]) < max(steps["long"])
+    reason = next(x["task_stopped"] for x in lines(tmp_path) if "task_stopped" in x)
+    assert "did not lower the held-back loss" in reason["confused"]
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_step_task_and_texts(tmp_path, monkeypatch):
+    step = loop.tasks_step
+
+    def broken(base, states, *args, **how):
+        after, results = step(base, states, *args, **how)
+        if int(next(iter(after.values())).step) == 3:
+            results = {**results, "long": results["long"].replace(loss=jnp.float32(jnp.nan))}
+        return after, results
+
+    monkeypatch.setattr(loop, "tasks_step", broken)
+    with pytest.raises(RunError, match="the loss is nan in step 3"):
+        fit_tasks(base(), TASKS, LORA, BRIEF, tmp_path, SHA)
+    assert lines(tmp_path)[-1]["task_losses"]["long"] is None
+
+
+def test_a_run_without_its_log_says_what_to_do(together, tmp_path):
+    shutil.copytree(together[0], tmp_path / "run")
+    (tmp_path / "run" / "metrics.jsonl").unlink()
+    with pytest.raises(RunError, match="missing beside its checkpoints; delete"):
+        fit_tasks(base(), TASKS, LORA, BRIEF, tmp_path / "run", SHA)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,11 @@ WEIGHTS, CARD = "adapter.safetensors", "adapter.json"
 _KINDS: dict[type, str] = {LoraConfig: "lora", BottleneckConfig: "bottleneck"}
 """The field of the card that holds the settings of each kind."""
 
+_TYPES: dict[str, tuple[type, ...]] = {
+    "base": (str,), "base_sha256": (str,), "template_hash": (str,), "step": (int,),
+    "eval_loss": (float, int, type(None)),
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class AdapterCard:
@@ -101,7 +106,11 @@ def _read_card(path: Path) -> tuple[AdapterCard, str]:
         ((kind, name),) = [(kind, name) for kind, name in _KINDS.items() if name in fields]
         values = fields.pop(name)
         values = {**values, "sites": tuple(values["sites"])} if "sites" in values else values
-        return AdapterCard(method=kind(**values), **fields), sha256
+        card = AdapterCard(method=kind(**values), **fields)
+        for name, kinds in _TYPES.items():
+            if type(getattr(card, name)) not in kinds:
+                raise TypeError(f"{name} is {getattr(card, name)!r}")
+        return card, sha256
     except FileNotFoundError as error:
         raise AdapterError(f"{path.parent}: not an adapter folder, {path.name} is missing") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -95,4 +95,8 @@ def _cut(
     root = jnp.sqrt(s[:, :rank])
     left = q_a @ (u[:, :, :rank] * root[:, None])
     right = (root[:, :, None] * vt[:, :rank]) @ jnp.swapaxes(q_b, 1, 2)
+    # A matrix narrower than the rank has fewer singular values: the other features hold nothing.
+    missing = rank - left.shape[2]
+    if missing > 0:
+        left, right = jnp.pad(left, ((0, 0), (0, 0), (0, missing))), jnp.pad(right, ((0, 0), (0, missing), (0, 0)))
     return left, right, s

@@ -22,7 +22,8 @@ class RunConfig:
     `checkpoint` is the folder with its weights, empty for the embedded Gemma 3 270M. `precision` is that of the frozen
     base. `mesh` is (data, fsdp, tensor); empty means all devices that are there, as fsdp.
 
-    `train_file` and `heldout_file` are JSON lines of conversations; empty means the embedded curated set.
+    `train_file` and `heldout_file` are JSON lines of conversations; empty means the embedded curated set. `tasks`, each
+    NAME=FILE, stand in their place where `helptune tasks` trains several adapters.
 
     `adapter` is what is trained: lora, as `lora` says, or a bottleneck of `bottleneck_width` placed as houlsby or
     pfeiffer.
@@ -38,6 +39,7 @@ class RunConfig:
     deterministic: bool = False
     train_file: str = ""
     heldout_file: str = ""
+    tasks: tuple[str, ...] = ()
     base_sha256: str = ""
     data_sha256: str = ""
     max_new_tokens: int = 160

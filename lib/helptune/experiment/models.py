@@ -107,6 +107,9 @@ def load(source: Source, precision: str, adapter: Path | None = None) -> Loaded:
     base, attached = source.base(precision), None
     if adapter is not None and is_collection(adapter):
         found = load_collection(adapter, base.config, source.sha256())
+        if len(found) == 1:
+            ((weights, card),) = found.values()
+            return Loaded(base, source.tokenizer(precision), attach(weights, card.method))
         named = {name: (weights, card.method) for name, (weights, card) in found.items()}
         return Loaded(base, source.tokenizer(precision), None, rack_of(named, base.config, base.dtype))
     if adapter is not None:

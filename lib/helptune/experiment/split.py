@@ -20,6 +20,10 @@ def held_back[T](items: Sequence[T]) -> list[T]:
 
 def read_data(config: RunConfig) -> tuple[list[Conversation], list[Conversation]]:
     """(training, held-out) conversations of a configuration. Raises DataError for a malformed or too small file."""
+    if config.tasks:
+        raise DataError(
+            "this configuration is one of `helptune tasks`, which trains several adapters: use that command"
+        )
     train = list(read_conversations(config.train_file)) if config.train_file else load_curated("train")
     heldout = list(read_conversations(config.heldout_file)) if config.heldout_file else load_curated("heldout")
     if len(train) < HELD_BACK or not heldout:

@@ -11,11 +11,13 @@ from rich.table import Table
 
 from helptune.adapt.adapters import Adapters
 from helptune.adapt.artifact import AdapterCard
+from helptune.adapt.collection import check_name
 from helptune.data.conversation import Conversation, load_curated, read_conversations
 from helptune.data.packing import tokenize
 from helptune.errors import DataError
 from helptune.experiment.config import RunConfig
-from helptune.experiment.finetune import with_fingerprints
+from helptune.experiment.devices import this_machine
+from helptune.experiment.finetune import require_memory, with_fingerprints
 from helptune.experiment.lock import working_alone
 from helptune.experiment.models import Source
 from helptune.experiment.runs import open_run
@@ -23,6 +25,7 @@ from helptune.experiment.split import HELD_BACK, held_back, kept_for_training
 from helptune.files import write_text
 from helptune.gemma.base import Base
 from helptune.train.fit import eval_batches, evaluate_loss
+from helptune.train.stop import withdraw_stop
 from helptune.train.tasks import Task, fit_tasks
 
 SUMMARY = "tasks.json"
@@ -31,11 +34,13 @@ SUMMARY = "tasks.json"
 def read_tasks(files: Mapping[str, str]) -> dict[str, list[Conversation]]:
     """Name -> conversations of its file of JSON lines; without a file, the curated ones of the category of that name.
 
-    Raises DataError for a malformed file, a category that does not exist, and fewer conversations than are held back.
+    Raises DataError for a malformed file, a category that does not exist, and too few conversations to hold some back;
+    AdapterError for a name that cannot be an adapter's.
     """
     curated = load_curated("train")
     found = {}
     for name, file in files.items():
+        check_name(name)
         found[name] = list(read_conversations(file)) if file else [c for c in curated if c.category == name]
         if not file and not found[name]:
             known = ", ".join(dict.fromkeys(c.category for c in curated if c.category))
@@ -50,25 +55,33 @@ def read_tasks(files: Mapping[str, str]) -> dict[str, list[Conversation]]:
 def finetune_tasks(config: RunConfig, files: Mapping[str, str], run: Path) -> dict[str, Any]:
     """Train an adapter for each task in one run, resumable, and measure each on every task; returns `tasks.json`.
 
-    `config.train_file` records the tasks. Raises what `read_tasks` and `fit_tasks` raise.
+    Raises what `read_tasks` and `fit_tasks` raise, and SettingError where memory is too small for all of them at once.
     """
     data = read_tasks(files)
     source = Source(config.model, config.checkpoint)
     source.check()
     model, tokenizer = source.config(), source.tokenizer(config.precision)
+    require_memory(model, _as_one(config, len(data)), (1, 1, 1), this_machine())
     tasks = {}
     for name, conversations in data.items():
         examples = tokenize(conversations, tokenizer, model, config.train.seq_len)
         tasks[name] = Task(kept_for_training(examples), held_back(examples))
-    config = replace(config, train_file=json.dumps(dict(files)))
+    config = replace(config, tasks=tuple(f"{name}={file}" for name, file in files.items()))
     config = with_fingerprints(config, [c for part in data.values() for c in part], [], source.sha256())
     base = source.base(config.precision)
     open_run(run, config)
     with working_alone(run):
+        withdraw_stop(run)
         trained = fit_tasks(base, tasks, config.lora, config.train, run, config.base_sha256)
         summary = _measured(base, tasks, trained, config)
         write_text(run / SUMMARY, json.dumps(summary, indent=2) + "\n")
     return summary
+
+
+def _as_one(config: RunConfig, count: int) -> RunConfig:
+    """One adapter of so many times the rank, on so many times the rows: it takes the memory of all of them."""
+    train = replace(config.train, batch_rows=count * config.train.batch_rows)
+    return replace(config, train=train, lora=replace(config.lora, rank=count * config.lora.rank))
 
 
 def _measured(

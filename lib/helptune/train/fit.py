@@ -137,7 +137,7 @@ def fit(
     if resumed:
         state, progress = checkpoints.restore(state)
         if not metrics.exists():
-            raise RunError(f"{metrics}: missing beside its checkpoints; {_anew(run)}")
+            raise RunError(f"{metrics}: missing beside its checkpoints; {anew(run)}")
     truncate(metrics, int(state.step) if resumed else -1)
     if is_main():
         withdraw_stop(run)
@@ -190,7 +190,7 @@ def fit(
     try:
         best, _ = load_adapter(run / "adapter", base.config, base_sha256)
     except AdapterError as error:
-        raise RunError(f"{error}; {_anew(run)}") from error
+        raise RunError(f"{error}; {anew(run)}") from error
     steps, best = int(state.step), best if mesh is None else replicate(best, mesh)
     reason = reason_to_stop(progress.losses, config) if steps < len(plan) else None
     return FitResult(best, progress.best_loss, progress.best_step, steps, reason is not None, reason or "")
@@ -206,5 +206,5 @@ def check_rows(config: TrainConfig, mesh: Mesh | None) -> None:
         )
 
 
-def _anew(run: Path) -> str:
+def anew(run: Path) -> str:
     return f"delete {run / 'checkpoints'} and run the same command again to train anew"

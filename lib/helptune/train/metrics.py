@@ -24,7 +24,7 @@ def log(path: Path, record: dict) -> None:
     if not is_main():
         return
     with disk_errors(path), path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({name: _number(value) for name, value in record.items()}, allow_nan=False) + "\n")
+        file.write(json.dumps(_numbers(record), allow_nan=False) + "\n")
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -56,7 +56,12 @@ def disk_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _number(value: Any) -> Any:
+def _numbers(value: Any) -> Any:
+    """`value` with null for whatever in it is no number."""
+    if isinstance(value, dict):
+        return {name: _numbers(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_numbers(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -21,18 +21,18 @@ from flax import struct
 from tqdm import tqdm
 
 from helptune.adapt.adapters import Adapters, init_adapters
-from helptune.adapt.artifact import AdapterCard
-from helptune.adapt.collection import add, check_name, load_collection
+from helptune.adapt.artifact import AdapterCard, load_adapter
+from helptune.adapt.collection import add, check_name
 from helptune.adapt.lora import LoraConfig
 from helptune.adapt.mixed import side_by_side
 from helptune.data.packing import Batch, Example, collate, plan_batches
-from helptune.errors import DataError, Interrupted, SettingError
+from helptune.errors import DataError, Interrupted, RunError, SettingError
 from helptune.gemma.base import Base
 from helptune.gemma.model import forward
 from helptune.shapes import Array, Float, Int
 from helptune.train.checkpoint import Checkpoints, Progress
 from helptune.train.config import TrainConfig
-from helptune.train.fit import eval_batches, evaluate_loss
+from helptune.train.fit import anew, eval_batches, evaluate_loss
 from helptune.train.loss import chunked_nll
 from helptune.train.metrics import disk_errors, log, read_metrics, truncate
 from helptune.train.nonfinite import check_finite
@@ -148,18 +148,27 @@ def fit_tasks(
         for name in names:
             adapters = states.tasks[name].adapters
             loss = evaluate_loss(base, adapters, method, held_back[name])
+            if not math.isfinite(loss):
+                raise RunError(
+                    f"the held-back loss of task {name!r} is {loss} after step {step}; {run / 'adapters' / name} holds "
+                    "the best adapter so far. Train anew in another folder, with a lower --learning-rate"
+                )
             if loss < min(losses[name], default=math.inf):
                 card = AdapterCard(base.config.name, base_sha256, method, step=step, eval_loss=loss)
                 with disk_errors(run / "adapters"):
                     add(run / "adapters", name, adapters, card)
             losses[name].append(loss)
         log(metrics, {"step": step, "task_eval_losses": {name: losses[name][-1] for name in names}})
+        reasons = {name: reason_to_stop(losses[name], config) for name in names if step < len(plans[name])}
+        if stopped := {name: reason for name, reason in reasons.items() if reason}:
+            log(metrics, {"step": step, "task_stopped": stopped})
         checkpoints.save(states, Progress())
 
-    withdraw_stop(run)
     resumed = checkpoints.latest_step is not None
     if resumed:
         states, _ = checkpoints.restore(states)
+        if not metrics.exists():
+            raise RunError(f"{metrics}: missing beside its checkpoints; {anew(run)}")
     truncate(metrics, int(states.step) if resumed else -1)
     for record in read_metrics(metrics) if resumed else ():
         for name, loss in record.get("task_eval_losses", {}).items():
@@ -168,6 +177,7 @@ def fit_tasks(
     with contextlib.closing(checkpoints), stop_signals() as asked, tqdm(total=steps, unit="step") as bar:
         bar.update(int(states.step))
         if not resumed:
+            log(metrics, {"step": 0, "steps": steps})
             measure(states, list(tasks))
         while True:
             step = int(states.step)
@@ -200,7 +210,7 @@ def fit_tasks(
                 checkpoints.save(states, Progress())
                 withdraw_stop(run)
                 raise Interrupted(f"stopped after step {step + 1} of {steps}; run the same command again to go on")
-    return load_collection(run / "adapters", base.config, base_sha256)
+    return {name: load_adapter(run / "adapters" / name, base.config, base_sha256) for name in tasks}
 
 
 def _micro(examples: Sequence[Example], rows: Sequence[Sequence[int]], config: TrainConfig) -> Batch:
