@@ -23,7 +23,7 @@ def stop_requested(run: Path) -> bool:
 
 
 def withdraw_stop(run: Path) -> None:
-    """Once it is heeded; and when a run starts, which an older request does not mean."""
+    """Once it is heeded; and when a process takes the lock of the run, which an older request does not mean."""
     (run / STOP).unlink(missing_ok=True)
 
 
