@@ -15,6 +15,7 @@ from statistics import median
 from typing import Any, Literal
 
 from helptune.experiment.lock import is_worked_on
+from helptune.text import printable
 
 LOG = "log.txt"
 """What the process of a run says, when it was started from a notebook."""
@@ -181,7 +182,8 @@ def log_tail(run: Path, lines: int = 12) -> str:
 
 
 def _because(seen: Snapshot) -> str:
-    return f" ({seen.reason})" if seen.reason else ""
+    """The log is a file that anybody may have written, and a terminal obeys what it shows."""
+    return f" ({printable(seen.reason)})" if seen.reason else ""
 
 
 def _lines(text: str) -> list[dict[str, Any]]:
