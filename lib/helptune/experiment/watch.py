@@ -1,8 +1,9 @@
-"""What a run is doing, read from its directory by whoever watches: this process, another one, another host.
+"""What a run is doing, read from its directory by whoever watches: this process, or another one on this machine.
 
 `snapshot` is a pure function of the text of `metrics.jsonl` and three facts; `read_run` looks them up. Nothing here
 needs JAX, so watching costs the run next to nothing. A watcher may look at any moment: at a line half written, at a log
-cut back by a run that went on from a checkpoint, at a loss that is not a number, at lines it does not know.
+cut back by a run that went on from a checkpoint, at a loss that is not a number, at lines it does not know. From
+another machine the curves can be read, but whether the run is alive is judged by a lock that only its own machine sees.
 """
 
 import json

@@ -1,6 +1,6 @@
 """How a run is asked to stop: Ctrl-C, SIGTERM, or a file named `stop` in its directory, heeded after the current step.
 
-The file is for whoever cannot send a signal: a button in a notebook, another terminal, another host of the run.
+The file is for whoever cannot send a signal: a button in a notebook, another terminal on the machine of the run.
 """
 
 import contextlib
