@@ -168,7 +168,7 @@ def test_stop_asks_a_run_that_is_worked_on_and_refuses_another(helptune, tmp_pat
 
     code, _, error = helptune("stop", "--run", tmp_path)
     assert (code, stop_requested(tmp_path)) == (1, False)
-    assert "no process is working on it, so there is nothing to stop" in error
+    assert "no process on this machine is working on it, or it is still loading its weights" in error
     with working_alone(tmp_path):
         code, out, _ = helptune("stop", "--run", tmp_path)
     assert (code, stop_requested(tmp_path)) == (0, True)
