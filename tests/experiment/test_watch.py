@@ -1,6 +1,7 @@
 """What a watcher may say about a run, whatever moment it looks at: halves of lines, logs cut back, no numbers."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -183,6 +184,16 @@ def test_the_end_of_the_log_shows_what_a_progress_bar_showed_last(tmp_path):
     assert log_tail(tmp_path) == ""
     (tmp_path / LOG).write_bytes(b"first\n\r 10%\r 20%\r\nerror: disk \xff full\n")
     assert log_tail(tmp_path, lines=2) == " 20%\nerror: disk \ufffd full"
+
+
+def test_a_log_from_before_the_run_trained_on_tells_nothing_of_its_end(tmp_path):
+    (tmp_path / LOG).write_text("error: of an earlier attempt")
+    (tmp_path / "metrics.jsonl").write_text(log(5))
+    os.utime(tmp_path / LOG, (1_000, 1_000))
+    os.utime(tmp_path / "metrics.jsonl", (1_001, 1_001))
+    assert log_tail(tmp_path) == ""
+    os.utime(tmp_path / LOG, (1_001, 1_001))
+    assert log_tail(tmp_path) == "error: of an earlier attempt"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(3.2, "3 s"), (150, "2 min"), (3_700, "1 h 2 min")])

@@ -18,8 +18,8 @@ from typing import Any, Literal
 from helptune.experiment.lock import is_worked_on
 from helptune.text import printable
 
-LOG = "log.txt"
-"""What the process of a run says, when it was started from a notebook."""
+METRICS, LOG = "metrics.jsonl", "log.txt"
+"""What a run logs; and what its process says, when it was started from a notebook."""
 
 State = Literal["waiting", "training", "evaluating", "stopped", "finished", "failed"]
 _RECENT = 20
@@ -141,7 +141,7 @@ def snapshot(
 def read_run(run: Path, working: bool | None = None) -> Snapshot:
     """What the directory shows now. `working` is looked up from the lock of the run unless the caller knows."""
     try:
-        text = (run / "metrics.jsonl").read_text(encoding="utf-8", errors="replace")
+        text = (run / METRICS).read_text(encoding="utf-8", errors="replace")
     except OSError:
         text = ""
     working = is_worked_on(run) if working is None else working
@@ -174,12 +174,22 @@ def duration(seconds: float) -> str:
 
 
 def log_tail(run: Path, lines: int = 12) -> str:
-    """The last lines of `log.txt`; of a progress bar, which writes over itself, what it showed last."""
+    """The last lines of `log.txt`; of a progress bar, which writes over itself, what it showed last.
+
+    Nothing if the run has trained since: from a terminal, which leaves the log of an earlier attempt as it is.
+    """
     try:
+        if _changed(run / LOG) < _changed(run / METRICS):
+            return ""
         text = (run / LOG).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
     return "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.rstrip().split("\n")[-lines:])
+
+
+def _changed(path: Path) -> int:
+    """When, in nanoseconds; 0 for what is not there."""
+    return path.stat().st_mtime_ns if path.exists() else 0
 
 
 def _because(seen: Snapshot) -> str:
