@@ -63,6 +63,64 @@ def test_a_run_that_ended_its_training_itself_is_evaluating_and_says_why():
     assert "no improvement" in status(seen)
 
 
+def tasks_log(upto):
+    """Two tasks, of which "short" ends after step 2; both are measured at 0 and 2, "long" at 4 too."""
+    lines = [{"step": 0, "steps": 4}]
+    for step in range(upto + 1):
+        names = ["long", "short"] if step <= 2 else ["long"]
+        if step:
+            losses = {name: 3.0 + (name == "short") - step / 10 for name in names}
+            lines.append(
+                {"step": step, "task_losses": losses, "task_grad_norms": dict.fromkeys(names, 1.0), "seconds": 2.0}
+            )
+        if step % 2 == 0:
+            lines.append({"step": step, "task_eval_losses": {n: 2.0 + 2 * (n == "short") - step / 10 for n in names}})
+    return "".join(json.dumps(line) + "\n" for line in lines)
+
+
+def test_a_run_of_several_tasks_is_shown_by_the_means_over_its_tasks():
+    """The held-back loss of a task that has ended counts on."""
+    seen = snapshot(tasks_log(4), working=True)
+    assert seen.curve("loss") == [
+        (step, pytest.approx(loss)) for step, loss in ((1, 3.4), (2, 3.3), (3, 2.7), (4, 2.6))
+    ]
+    assert [(r["step"], r["eval_loss"]) for r in seen.measurements] == [
+        (0, pytest.approx(3.0)), (2, pytest.approx(2.8)), (4, pytest.approx((1.6 + 3.8) / 2)),
+    ]  # fmt: skip
+    assert (seen.base_loss, seen.best) == (3.0, (4, pytest.approx(2.7)))
+    assert snapshot(tasks_log(2), working=True).seconds_left == 2 * 2.0
+    assert snapshot(tasks_log(2) + tasks_log(4), working=True) == seen  # as a watcher meets a run that went on
+
+
+@pytest.mark.parametrize(
+    ("upto", "facts", "state"),
+    [
+        (0, {"working": True}, "training"),
+        (3, {"working": True}, "training"),
+        (4, {"working": True}, "evaluating"),
+        (3, {"working": False, "checkpoint": 3}, "stopped"),
+        (3, {"working": False, "checkpoint": 2}, "failed"),
+    ],
+)
+def test_the_state_of_a_run_of_several_tasks_is_told_as_of_any_run(upto, facts, state):
+    assert snapshot(tasks_log(upto), **facts).state == state
+
+
+def test_a_run_of_several_tasks_is_finished_once_its_summary_is_there(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "metrics.jsonl").write_text(tasks_log(4))
+    (tmp_path / "checkpoints" / "4").mkdir(parents=True)
+    assert read_run(tmp_path).state == "stopped"
+    (tmp_path / "tasks.json").write_text("{}")
+    assert read_run(tmp_path).state == "finished"
+
+
+@pytest.mark.parametrize("losses", [None, 3, [], {}, {"a": None}, {"a": "3", "b": [1]}])
+def test_losses_of_tasks_that_are_no_numbers_are_left_out_and_their_step_counts(losses):
+    seen = snapshot(json.dumps({"step": 1, "task_losses": losses, "task_eval_losses": losses}) + "\n", working=True)
+    assert (seen.step, seen.curve("loss"), seen.measurements) == (1, [], ())
+
+
 def test_an_old_reason_is_no_reason_once_the_run_went_on():
     text = log(8).replace('{"step": 5,', '{"step": 4, "stopped": "asked"}\n{"step": 5,', 1)
     assert snapshot(text, working=True).state == "training"
@@ -138,9 +196,22 @@ values = (
     | st.floats()
     | st.sampled_from(["", "3", "nan"])
     | st.lists(st.integers())
+    | st.dictionaries(st.sampled_from("ab"), st.none() | st.integers() | st.floats())
 )
 names = st.sampled_from(
-    ["step", "steps", "loss", "eval_loss", "samples", "stopped", "seconds", "tokens", "eval_seconds"]
+    [
+        "step",
+        "steps",
+        "loss",
+        "task_losses",
+        "task_eval_losses",
+        "eval_loss",
+        "samples",
+        "stopped",
+        "seconds",
+        "tokens",
+        "eval_seconds",
+    ]
 )
 
 

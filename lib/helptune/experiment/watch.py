@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any, Literal
 
 from helptune.experiment.lock import is_worked_on
@@ -106,10 +106,12 @@ def snapshot(
 
     `working`: a process works on it; `begun`: it has a configuration; `complete`: it has a summary, written last. Where
     no process is left, the run was stopped if its newest checkpoint holds all that was logged, and failed otherwise.
+
+    A run of several tasks is shown by means over its tasks: of the step's losses, and of the latest held-back losses.
     """
     lines = _lines(text)
-    steps = {line["step"]: _numbers(line) for line in lines if "loss" in line}
-    measurements = {line["step"]: _numbers(line) for line in lines if "eval_loss" in line}
+    steps = {line["step"]: _numbers(line) | _mean_loss(line) for line in lines if {"loss", "task_losses"} & set(line)}
+    measurements = {line["step"]: _numbers(line) for line in lines if "eval_loss" in line} | _task_measurements(lines)
     measured = [measurements[step] for step in sorted(measurements) if "eval_loss" in measurements[step]]
     written = [(line["step"], _samples(line["samples"])) for line in lines if "samples" in line]
     totals = [line["steps"] for line in lines if _is_count(line.get("steps"))]
@@ -146,7 +148,8 @@ def read_run(run: Path, working: bool | None = None) -> Snapshot:
         text = ""
     working = is_worked_on(run) if working is None else working
     return snapshot(
-        text, working=working, begun=(run / "config.json").exists(), complete=(run / "eval" / "summary.json").exists(),
+        text, working=working, begun=(run / "config.json").exists(),
+        complete=(run / "eval" / "summary.json").exists() or (run / "tasks.json").exists(),
         checkpoint=_newest(run / "checkpoints"), doing=_answering(run / "eval") if working else "",
     )  # fmt: skip
 
@@ -216,6 +219,28 @@ def _is_count(value: Any) -> bool:
 
 def _numbers(line: dict[str, Any]) -> dict[str, float]:
     return {k: v for k, v in line.items() if type(v) in (int, float) and abs(v) < 2**1000 and math.isfinite(v)}
+
+
+def _mean_loss(line: dict[str, Any]) -> dict[str, float]:
+    """The "loss" of a step of several tasks, if one of them has a number."""
+    losses = _task_numbers(line, "task_losses")
+    return {"loss": fmean(losses.values())} if losses else {}
+
+
+def _task_measurements(lines: list[dict[str, Any]]) -> dict[int, dict[str, float]]:
+    """Held-back loss by step, as one run's. Where a task is not measured, as once it has ended, its last one counts."""
+    measured = {line["step"]: _task_numbers(line, "task_eval_losses") for line in lines if "task_eval_losses" in line}
+    found: dict[int, dict[str, float]] = {}
+    latest: dict[str, float] = {}
+    for step in sorted(measured):
+        latest |= measured[step]
+        if latest:
+            found[step] = {"step": step, "eval_loss": fmean(latest.values())}
+    return found
+
+
+def _task_numbers(line: dict[str, Any], name: str) -> dict[str, float]:
+    return _numbers(line[name]) if isinstance(line.get(name), dict) else {}
 
 
 def _samples(found: Any) -> tuple[Sample, ...]:
