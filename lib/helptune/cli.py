@@ -189,7 +189,7 @@ def stop(run: RunDir = Path("runs/first")) -> None:
             f"{run}: nothing to stop: no process on this machine is working on it, or it is still loading its weights"
         )
     request_stop(run)
-    print("asked it to stop; `helptune finetune` with this --run goes on")
+    print("asked it to stop; the command that started it goes on")
 
 
 @app.command()
