@@ -82,8 +82,8 @@ def write_merged(folder: Path, base: Base, adapters: Adapters, config: LoraConfi
     def leaf(name: str, layer: int | None) -> np.ndarray:
         if layer is None:
             return np.asarray(merged_leaf(name, getattr(base, name), None, config.scale, dtype))
-        one = jax.tree.map(lambda leaf: leaf[layer : layer + 1], (base.blocks[name], adapters.get(name)))
-        return np.asarray(merged_leaf(name, *one, config.scale, dtype)[0])
+        values, pair = jax.tree.map(lambda leaf: leaf[layer : layer + 1], (base.blocks[name], adapters.get(name)))
+        return np.asarray(merged_leaf(name, values, pair, config.scale, dtype)[0])
 
     write_weights(folder, base.config, leaf)
 
