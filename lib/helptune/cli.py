@@ -185,9 +185,11 @@ def stop(run: RunDir = Path("runs/first")) -> None:
     from helptune.train.stop import request_stop
 
     if not is_worked_on(run):
-        raise RunError(f"{run}: no process is working on it, so there is nothing to stop")
+        raise RunError(
+            f"{run}: nothing to stop: no process on this machine is working on it, or it is still loading its weights"
+        )
     request_stop(run)
-    print("asked it to stop; `helptune finetune` with this --run goes on")
+    print("asked it to stop; the command that started it goes on")
 
 
 @app.command()

@@ -38,6 +38,8 @@ def write_text(path: Path, text: str) -> None:
 
 def require_vacant(folder: Path) -> None:
     """Raises SettingError unless `folder` can be written anew: it does not exist, or is an empty folder."""
+    if folder.name in ("", ".."):
+        raise SettingError(f"{folder}: names no new folder; name one, such as {folder / 'out'}")
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise SettingError(f"{folder}: exists and is no folder; name a new one")
     if folder.is_dir() and any(folder.iterdir()):

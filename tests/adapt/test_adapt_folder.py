@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +52,15 @@ def test_what_is_there_is_never_touched(tmp_path, kind):
     with pytest.raises(SettingError, match="out: exists and is no"):
         write_folder(out, lambda folder: pytest.fail("work was begun"))
     assert names(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("name", [".", "..", "/", "no/.."])
+def test_a_folder_without_a_name_of_its_own_is_refused(name, tmp_path, monkeypatch):
+    """Even an empty one: it could not be put in place."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingError, match="names no new folder; name one, such as"):
+        write_folder(Path(name), lambda folder: pytest.fail("work was begun"))
+    assert names(tmp_path) == []
 
 
 def fill_new(folder):

@@ -12,7 +12,7 @@ from helptune.adapt.adapters import init_adapters
 from helptune.adapt.artifact import AdapterCard, load_adapter, save_adapter
 from helptune.adapt.lora import LoraConfig
 from helptune.adapt.merge import merge
-from helptune.adapt.model_card import NOTICE, TERMS
+from helptune.adapt.model_card import NOTICE, TERMS, write_legal
 from helptune.adapt.peft_format import PEFT_CONFIG, PEFT_WEIGHTS, PROVENANCE
 from helptune.experiment import exporting
 from helptune.experiment.config import RunConfig, to_json
@@ -168,6 +168,21 @@ def test_a_merged_folder_is_a_checkpoint_with_a_certificate(helptune, checkpoint
     found = load(Source("config.json", str(out)), "bfloat16")  # as every verb with --checkpoint does
     jax.tree.map(np.testing.assert_array_equal, found.base.blocks, expected.blocks)
     assert found.tokenizer.encode("Hello") == loaded.tokenizer.encode("Hello")
+
+
+def test_a_base_that_was_merged_itself_passes_on_the_notices_of_its_base(tmp_path):
+    """Its own as well: files of the same name do not replace each other."""
+    base, first, second = (tmp_path / name for name in ("base", "first", "second"))
+    for folder in (base, first, second):
+        folder.mkdir()
+    for name in ("LICENSE.txt", NOTICE):
+        (base / name).write_text(f"{name} of others")
+    write_legal(first, str(base), "the first merge.")
+    write_legal(second, str(first), "the second merge.")
+    kept = second / "base_notices"
+    assert (kept / NOTICE).read_bytes() == (first / NOTICE).read_bytes()
+    for name in ("LICENSE.txt", NOTICE):
+        assert (kept / "base_notices" / name).read_text() == f"{name} of others"
 
 
 def test_a_full_disk_is_an_error_that_names_the_folder(helptune, checkpoint, adapter, tmp_path, monkeypatch):

@@ -168,11 +168,11 @@ def test_stop_asks_a_run_that_is_worked_on_and_refuses_another(helptune, tmp_pat
 
     code, _, error = helptune("stop", "--run", tmp_path)
     assert (code, stop_requested(tmp_path)) == (1, False)
-    assert "no process is working on it, so there is nothing to stop" in error
+    assert "no process on this machine is working on it, or it is still loading its weights" in error
     with working_alone(tmp_path):
         code, out, _ = helptune("stop", "--run", tmp_path)
     assert (code, stop_requested(tmp_path)) == (0, True)
-    assert "`helptune finetune` with this --run goes on" in out
+    assert "the command that started it goes on" in out
 
 
 def test_watch_shows_a_run_and_fails_with_one_that_failed(helptune, tmp_path):

@@ -247,7 +247,7 @@ def test_every_measurement_comes_with_sample_answers(whole):
 
 
 def test_a_request_to_stop_is_heeded_between_answers_too(config, tmp_path, monkeypatch):
-    """What is answered stays; a request from before the run started stops nothing."""
+    """What is answered stays."""
     run, write = tmp_path / "run", answers._write_answers
     run.mkdir()
 
@@ -261,6 +261,14 @@ def test_a_request_to_stop_is_heeded_between_answers_too(config, tmp_path, monke
     assert not stop_requested(run)
     assert len(read_answers(run / "eval" / "base.jsonl")) == len(HELDOUT)
     assert not (run / "metrics.jsonl").exists()
+
+
+def test_a_run_does_not_heed_a_request_from_before_it_started(config, whole, tmp_path):
+    unmeasured = shutil.ignore_patterns("summary.json", "stages.json")
+    run = shutil.copytree(whole[0], tmp_path / "run", ignore=unmeasured)
+    request_stop(run)
+    assert without_times(finetune(config, run)) == without_times(whole[1])
+    assert not stop_requested(run)
 
 
 def test_a_run_that_does_not_fit_is_refused_with_what_would(monkeypatch):

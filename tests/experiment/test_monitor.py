@@ -214,6 +214,41 @@ def test_a_run_that_another_process_goes_on_with_is_no_longer_judged_by_the_firs
     assert shown.look().state == "stopped"
 
 
+def test_a_process_that_another_thread_forgets_meanwhile_is_no_error(run, command, monkeypatch):
+    """At each look at the table the other thread may just have taken the process from it."""
+
+    class Emptied(dict):
+        def __contains__(self, run):
+            found = super().__contains__(run)
+            self.pop(run, None)
+            return found
+
+    command("pass")
+    start([], run).wait(60)
+    station._shown[run].end()
+    monkeypatch.setattr(station, "_processes", Emptied(station._processes))
+    with working_alone(run):
+        assert station._read(run)[0].state == "training"
+    assert station._read(run)[0].state == "stopped"
+
+
+def test_what_cannot_be_shown_is_said_and_the_view_goes_on_looking(run, monkeypatch):
+    read, broken = station.read_run, threading.Event()
+
+    def read_or_fail(*asked):
+        if broken.is_set():
+            raise OSError("<b>no such device</b>")
+        return read(*asked)
+
+    monkeypatch.setattr(station, "read_run", read_or_fail)
+    shown = monitor(run)
+    broken.set()
+    wait_until(lambda: "cannot be shown now" in shown._head.value)
+    assert "&lt;b&gt;no such device" in shown._head.value
+    broken.clear()
+    wait_until(lambda: "step 6 of 9" in shown._head.value)
+
+
 def test_the_pieces_can_be_made_of_nothing():
     text = board.still(snapshot("", working=True))
     assert "before training" in text

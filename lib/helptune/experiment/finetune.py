@@ -79,9 +79,10 @@ def finetune(config: RunConfig, run: Path) -> dict[str, Any]:
         if is_main():  # only now: a configuration that cannot run must not occupy the directory
             open_run(run, config)
         with working_alone(run) if is_main() else contextlib.nullcontext():
+            if is_main():  # here alone: whoever sees the lock may ask it to stop
+                withdraw_stop(run)
             if not from_main(lambda: _is_complete(run, base.config, config.base_sha256)):
                 if is_main():
-                    withdraw_stop(run)
                     write_conversations(run / HELDOUT, heldout)
                 summary = _run_stages(config, run, base, tokenizer, mesh, examples, solved, train_set, heldout)
                 if is_main():

@@ -1,4 +1,8 @@
-"""Who works on a run: a lock on its directory, which goes with the process that holds it, however that ends."""
+"""Who works on a run: a lock on its directory, which goes with the process that holds it, however that ends.
+
+Only this machine sees it: a directory that several machines share is locked on each of them for itself (flock of a
+directory on NFS). Of several processes of one run, process 0 alone takes it.
+"""
 
 import contextlib
 import fcntl
@@ -15,7 +19,10 @@ _GLANCES = 5
 
 @contextlib.contextmanager
 def working_alone(folder: Path) -> Iterator[None]:
-    """Within the block no other process can enter it for the same run. Raises RunError when one is in it already."""
+    """Within the block no other process of this machine can enter it for the same run.
+
+    Raises RunError when one is in it already.
+    """
     handle = os.open(folder, os.O_RDONLY)
     try:
         if not any(_lock(handle, fcntl.LOCK_EX, pause) for pause in (0, *[0.02] * _GLANCES)):
@@ -28,7 +35,7 @@ def working_alone(folder: Path) -> Iterator[None]:
 
 
 def is_worked_on(folder: Path) -> bool:
-    """Whether a process is within `working_alone` for this run. Watchers do not disturb each other."""
+    """Whether a process of this machine is within `working_alone` for this run. Watchers do not disturb each other."""
     try:
         handle = os.open(folder, os.O_RDONLY)
     except OSError:

@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.display import display
 from ipywidgets import HTML, Button, HBox, Layout, VBox
+from markupsafe import escape
 
 from helptune.errors import RunError
 from helptune.experiment import board
 from helptune.experiment.lock import is_worked_on
 from helptune.experiment.watch import LOG, Snapshot, log_tail, read_run, status
 from helptune.files import write_text
+from helptune.text import printable
 from helptune.train.stop import request_stop, stop_requested
 
 if TYPE_CHECKING:
@@ -37,6 +39,8 @@ _STOPPED = (130, -2, -15)
 _AGAIN = "run start(...) again to go on"
 _WIDE = Layout(width="100%")
 _processes: dict[Path, subprocess.Popen] = {}
+"""Those started here. Two threads look, and either may find first that a process is no longer the one of its run."""
+
 _shown: dict[Path, "Monitor"] = {}
 
 
@@ -129,14 +133,18 @@ class Monitor(VBox):
         pause = 1.0
         while not self._over.wait(pause):
             started = time.thread_time()
-            self.look()
+            try:
+                self.look()
+            except Exception as error:  # it would end this thread, and the view would stand still
+                self._seen = None
+                self._head.value = f"<pre>cannot be shown now: {escape(printable(repr(error)))}</pre>"
             pause = max(1.0, 10 * (time.thread_time() - started))  # a tenth of a core at most: the run needs them
 
     def _stop(self, _button: Any) -> None:
         if is_worked_on(self.run):
             request_stop(self.run)
-        elif self.run in _processes:
-            _processes[self.run].terminate()  # it is loading: there is nothing to keep
+        elif process := _processes.get(self.run):
+            process.terminate()  # it is loading: there is nothing to keep
         self._asked = True
         self.look()
 
@@ -155,10 +163,10 @@ class Monitor(VBox):
 
 def _read(run: Path) -> tuple[Snapshot, str]:
     """The run, and the end of its log if it failed. Of a process started here the exit code is known."""
-    alive = _is_alive(run)
-    seen, code = read_run(run, alive), _processes[run].poll() if run in _processes else None
+    alive, process = _is_alive(run), _processes.get(run)
+    seen, code = read_run(run, alive), process.poll() if process else None
     if code is not None and alive:
-        del _processes[run]  # another process goes on with it
+        _processes.pop(run, None)  # another process goes on with it
     elif code is not None:
         seen = replace(seen, state="finished" if code == 0 else "stopped" if code in _STOPPED else "failed")
     return seen, log_tail(run) if seen.state == "failed" else ""
@@ -166,4 +174,5 @@ def _read(run: Path) -> tuple[Snapshot, str]:
 
 def _is_alive(run: Path) -> bool:
     """Also a process that is still loading, and has not locked the run yet."""
-    return (run in _processes and _processes[run].poll() is None) or is_worked_on(run)
+    process = _processes.get(run)
+    return (process is not None and process.poll() is None) or is_worked_on(run)

@@ -46,8 +46,8 @@ def watch(run: Path, console: Console, *, once: bool = False, every: float = 1.0
             seen = _follow_plainly(seen, run, console, every)
     except KeyboardInterrupt:
         console.print("no longer watching; the run is left alone")
-    if seen.state == "failed":
-        console.print(Text(printable(log_tail(run))))
+    if seen.state == "failed" and (tail := log_tail(run)):
+        console.print(Text(printable(tail)))
     return seen
 
 

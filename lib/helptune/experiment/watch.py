@@ -1,8 +1,9 @@
-"""What a run is doing, read from its directory by whoever watches: this process, another one, another host.
+"""What a run is doing, read from its directory by whoever watches: this process, or another one on this machine.
 
 `snapshot` is a pure function of the text of `metrics.jsonl` and three facts; `read_run` looks them up. Nothing here
 needs JAX, so watching costs the run next to nothing. A watcher may look at any moment: at a line half written, at a log
-cut back by a run that went on from a checkpoint, at a loss that is not a number, at lines it does not know.
+cut back by a run that went on from a checkpoint, at a loss that is not a number, at lines it does not know. From
+another machine the curves can be read, but whether the run is alive is judged by a lock that only its own machine sees.
 """
 
 import json
@@ -11,13 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any, Literal
 
 from helptune.experiment.lock import is_worked_on
+from helptune.text import printable
 
-LOG = "log.txt"
-"""What the process of a run says, when it was started from a notebook."""
+METRICS, LOG = "metrics.jsonl", "log.txt"
+"""What a run logs; and what its process says, when it was started from a notebook."""
 
 State = Literal["waiting", "training", "evaluating", "stopped", "finished", "failed"]
 _RECENT = 20
@@ -104,10 +106,12 @@ def snapshot(
 
     `working`: a process works on it; `begun`: it has a configuration; `complete`: it has a summary, written last. Where
     no process is left, the run was stopped if its newest checkpoint holds all that was logged, and failed otherwise.
+
+    A run of several tasks is shown by means over its tasks: of the step's losses, and of the latest held-back losses.
     """
     lines = _lines(text)
-    steps = {line["step"]: _numbers(line) for line in lines if "loss" in line}
-    measurements = {line["step"]: _numbers(line) for line in lines if "eval_loss" in line}
+    steps = {line["step"]: _numbers(line) | _mean_loss(line) for line in lines if {"loss", "task_losses"} & set(line)}
+    measurements = {line["step"]: _numbers(line) for line in lines if "eval_loss" in line} | _task_measurements(lines)
     measured = [measurements[step] for step in sorted(measurements) if "eval_loss" in measurements[step]]
     written = [(line["step"], _samples(line["samples"])) for line in lines if "samples" in line]
     totals = [line["steps"] for line in lines if _is_count(line.get("steps"))]
@@ -139,12 +143,13 @@ def snapshot(
 def read_run(run: Path, working: bool | None = None) -> Snapshot:
     """What the directory shows now. `working` is looked up from the lock of the run unless the caller knows."""
     try:
-        text = (run / "metrics.jsonl").read_text(encoding="utf-8", errors="replace")
+        text = (run / METRICS).read_text(encoding="utf-8", errors="replace")
     except OSError:
         text = ""
     working = is_worked_on(run) if working is None else working
     return snapshot(
-        text, working=working, begun=(run / "config.json").exists(), complete=(run / "eval" / "summary.json").exists(),
+        text, working=working, begun=(run / "config.json").exists(),
+        complete=(run / "eval" / "summary.json").exists() or (run / "tasks.json").exists(),
         checkpoint=_newest(run / "checkpoints"), doing=_answering(run / "eval") if working else "",
     )  # fmt: skip
 
@@ -172,16 +177,27 @@ def duration(seconds: float) -> str:
 
 
 def log_tail(run: Path, lines: int = 12) -> str:
-    """The last lines of `log.txt`; of a progress bar, which writes over itself, what it showed last."""
+    """The last lines of `log.txt`; of a progress bar, which writes over itself, what it showed last.
+
+    Nothing if the run has trained since: from a terminal, which leaves the log of an earlier attempt as it is.
+    """
     try:
+        if _changed(run / LOG) < _changed(run / METRICS):
+            return ""
         text = (run / LOG).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
     return "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.rstrip().split("\n")[-lines:])
 
 
+def _changed(path: Path) -> int:
+    """When, in nanoseconds; 0 for what is not there."""
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
 def _because(seen: Snapshot) -> str:
-    return f" ({seen.reason})" if seen.reason else ""
+    """The log is a file that anybody may have written, and a terminal obeys what it shows."""
+    return f" ({printable(seen.reason)})" if seen.reason else ""
 
 
 def _lines(text: str) -> list[dict[str, Any]]:
@@ -203,6 +219,28 @@ def _is_count(value: Any) -> bool:
 
 def _numbers(line: dict[str, Any]) -> dict[str, float]:
     return {k: v for k, v in line.items() if type(v) in (int, float) and abs(v) < 2**1000 and math.isfinite(v)}
+
+
+def _mean_loss(line: dict[str, Any]) -> dict[str, float]:
+    """The "loss" of a step of several tasks, if one of them has a number."""
+    losses = _task_numbers(line, "task_losses")
+    return {"loss": fmean(losses.values())} if losses else {}
+
+
+def _task_measurements(lines: list[dict[str, Any]]) -> dict[int, dict[str, float]]:
+    """Held-back loss by step, as one run's. Where a task is not measured, as once it has ended, its last one counts."""
+    measured = {line["step"]: _task_numbers(line, "task_eval_losses") for line in lines if "task_eval_losses" in line}
+    found: dict[int, dict[str, float]] = {}
+    latest: dict[str, float] = {}
+    for step in sorted(measured):
+        latest |= measured[step]
+        if latest:
+            found[step] = {"step": step, "eval_loss": fmean(latest.values())}
+    return found
+
+
+def _task_numbers(line: dict[str, Any], name: str) -> dict[str, float]:
+    return _numbers(line[name]) if isinstance(line.get(name), dict) else {}
 
 
 def _samples(found: Any) -> tuple[Sample, ...]:

@@ -139,8 +139,6 @@ def fit(
         if not metrics.exists():
             raise RunError(f"{metrics}: missing beside its checkpoints; {anew(run)}")
     truncate(metrics, int(state.step) if resumed else -1)
-    if is_main():
-        withdraw_stop(run)
     with (
         contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh),
         all_hosts_needed(),

@@ -1,6 +1,6 @@
 """How a run is asked to stop: Ctrl-C, SIGTERM, or a file named `stop` in its directory, heeded after the current step.
 
-The file is for whoever cannot send a signal: a button in a notebook, another terminal, another host of the run.
+The file is for whoever cannot send a signal: a button in a notebook, another terminal on the machine of the run.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ def stop_requested(run: Path) -> bool:
 
 
 def withdraw_stop(run: Path) -> None:
-    """Once it is heeded; and when a run starts, which an older request does not mean."""
+    """Once it is heeded; and when a process takes the lock of the run, which an older request does not mean."""
     (run / STOP).unlink(missing_ok=True)
 
 
