@@ -1,6 +1,7 @@
 """Fixtures that several stations share: the real model and tokenizer, loaded once."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import pytest
@@ -8,6 +9,17 @@ import pytest
 from helptune.gemma.base import init_base
 from helptune.gemma.checkpoints import load_base, load_embedded_tokenizer
 from helptune.gemma.config import tiny
+
+_MAPS = Path("/proc/self/maps")
+_MANY = 30_000
+
+
+@pytest.fixture(autouse=True, scope="module")
+def not_too_many_compiled_programs():
+    """Each is mapped into memory in several pieces. Linux allows a process 65,530, and XLA crashes on the next one."""
+    yield
+    if _MAPS.exists() and _MAPS.read_bytes().count(b"\n") > _MANY:
+        jax.clear_caches()
 
 
 @pytest.fixture(scope="session")
