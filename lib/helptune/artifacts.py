@@ -71,5 +71,5 @@ def import_(
     from helptune.experiment.models import source_of
 
     card = import_adapter(source_of(model, checkpoint), peft, out)
-    settings = ", ".join(f"{name} {value}" for name, value in asdict(card.method).items())
-    print(f"{out}: {settings}, for {card.base}")
+    lora = asdict(card.method)
+    print(f"{out}: rank {lora['rank']}, alpha {lora['alpha']:g}, on {', '.join(lora['sites'])}, for {card.base}")

@@ -97,7 +97,7 @@ class PlainDelta:
 
     layers: dict
 
-    def delta(self, layer, site, x):
+    def delta(self, layer, site, x, y):
         return x @ layer[site] if site in layer else None
 
 
