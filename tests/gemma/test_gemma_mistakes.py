@@ -56,7 +56,7 @@ def globals_first(base, patch):
 
 
 def embedded_times(factor):
-    return patched("embed", lambda base, tokens: base.embedding[tokens] * factor)
+    return patched("embed", lambda base, tokens, noise: base.embedding[tokens] * factor)
 
 
 def interleaved(x, rope):

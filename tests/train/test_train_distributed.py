@@ -7,6 +7,7 @@ import socket
 import time
 from contextlib import ExitStack
 
+import jax
 import mesh_runs
 import pytest
 from train_runs import eval_losses, metrics
@@ -61,7 +62,9 @@ def wait_for_step(run, step, *processes):
 def test_two_processes_train_what_one_with_all_devices_does(tmp_path, together, cache):
     mesh_runs.finish(mesh_runs.start("one_of_many", tmp_path / "run", devices=4, **cache))
     for ours, theirs in zip(metrics(together[0]), metrics(tmp_path / "run"), strict=True):
-        assert ours == {name: pytest.approx(value, rel=1e-5) for name, value in theirs.items()}
+        close = 2e-2 if "gradients" in ours else 1e-5  # these are written with three digits
+        assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+        assert jax.tree.leaves(ours) == pytest.approx(jax.tree.leaves(theirs), rel=close)
 
 
 def test_all_processes_know_the_result_and_only_the_first_writes(together):
