@@ -24,6 +24,7 @@ from helptune.experiment.finetune import heldout_loss
 from helptune.experiment.models import Source
 from helptune.gemma.base import SITES, Base
 from helptune.gemma.quantize import Quantized, base_bytes, dequantize
+from helptune.train.config import TrainConfig
 
 
 @dataclass(frozen=True)
