@@ -29,7 +29,7 @@ browser: env  ## the monitor in JupyterLab and headless Chromium; skipped withou
 notebooks: env  ## run every notebook with nbval
 	$(BIN)/python -m pytest --nbval-lax course
 
-check: env  ## format, lint, types and the tests without the real model, about nine minutes
+check: env  ## format, lint, types and the tests without the real model
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
