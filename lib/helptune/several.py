@@ -67,7 +67,7 @@ def combine(
         card = replace(card, method=method)
     write_folder(out, lambda folder: save_adapter(folder, combined, card))
     cut = f", {lost:.1%} of the sum's norm was cut away" if rank else ", the exact sum"
-    print(f"{out}: {len(loaded)} adapters in one of rank {asdict(card.method)['rank']}{cut}")
+    print(f"{out}: one adapter of rank {asdict(card.method)['rank']} from {len(loaded)}{cut}")
 
 
 def tasks(

@@ -65,7 +65,7 @@ def test_combined_adapters_are_one_of_the_sum_of_their_ranks(helptune, run, tmp_
     parts = (f"{run}/adapters/howto=0.5", f"{run}/adapters/rewrite=-1")
     code, out, err = helptune("combine", *parts, "--out", tmp_path / "both")
     assert code == 0, err
-    assert "2 adapters in one of rank 4, the exact sum" in out
+    assert "one adapter of rank 4 from 2, the exact sum" in out
     assert load_adapter(tmp_path / "both", word_base.config, embedded_sha256())[1].method.rank == 4
     code, _, err = helptune("combine", *parts, "--out", tmp_path / "both")
     assert code == 1
@@ -124,7 +124,7 @@ def test_a_folder_with_an_equals_sign_is_a_folder(helptune, run, tmp_path):
     (run / "adapters" / "howto").rename(tmp_path / "lr=0.001")
     code, out, err = helptune("combine", tmp_path / "lr=0.001", "--out", tmp_path / "same")
     assert code == 0, err
-    assert "1 adapters in one of rank 2" in out
+    assert "one adapter of rank 2 from 1" in out
 
 
 def test_a_card_from_elsewhere_cannot_write_to_the_terminal(helptune, run):
