@@ -20,7 +20,7 @@ $(VENV)/.complete: requirements.txt pyproject.toml
 finetune: env  ## the main job: measure, train, measure again, report
 	$(BIN)/helptune finetune --run "$(RUN)"
 
-test: env  ## everything, about a quarter of an hour on 2 cores
+test: env  ## everything, about 17 minutes on 2 cores
 	$(BIN)/python -m pytest
 
 browser: env  ## the monitor in JupyterLab and headless Chromium; skipped without them and `pip install playwright`
