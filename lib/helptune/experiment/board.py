@@ -1,9 +1,9 @@
 """A moment of a run as HTML, in pieces for the monitor. What models wrote is hostile text: every value is escaped."""
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from helptune import plots
+from helptune.experiment.templates import template
 from helptune.experiment.watch import Snapshot, status
 from helptune.text import printable
 
@@ -23,15 +23,7 @@ def _shown(text: str) -> str:
     return printable(text if len(text) <= _LONGEST else text[:_LONGEST] + " …")
 
 
-_environment = Environment(
-    loader=PackageLoader("helptune.experiment", ""),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-_environment.filters["shown"] = _shown
-_page = _environment.get_template("monitor.html.j2").module
+_page = template("monitor.html.j2", shown=_shown).module
 
 
 def head(seen: Snapshot, sentence: str, *, live: bool = True) -> Markup:

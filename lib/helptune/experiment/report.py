@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
+from jinja2 import UndefinedError
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from rich.table import Table
@@ -21,6 +21,7 @@ from helptune.data.conversation import DIFFICULTIES, Conversation, read_conversa
 from helptune.errors import RunError
 from helptune.experiment.evidence import HELDOUT, MODELS, Evidence, read_evidence, verdict
 from helptune.experiment.gradient_report import gradient_section
+from helptune.experiment.templates import template
 from helptune.files import write_whole
 
 REPORT = "report.html"
@@ -76,18 +77,11 @@ def terminal_summary(run: Path) -> Table:
 
 
 def _render(run: Path, evidence: Evidence, heldout: Sequence[Conversation]) -> str:
-    environment = Environment(
-        loader=PackageLoader("helptune.experiment", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"duration": _duration, "size": _size, "signed": _signed}
     headline, sentences = verdict(evidence)
     first, others = _side_by_side(evidence, heldout)
     gradients = gradient_section(evidence)
-    return environment.get_template("report.html.j2").render(
+    page = template("report.html.j2", duration=_duration, size=_size, signed=_signed)
+    return page.render(
         run=run.absolute().name,
         headline=headline,
         sentences=sentences,
