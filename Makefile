@@ -43,7 +43,8 @@ bench: env  ## speed of training and of generation, one line of JSON each
 	$(BIN)/helptune bench generate
 
 pins: env  ## pin what is installed now, after an update
-	{ head -1 requirements.txt; $(BIN)/python -m pip freeze --all | grep -vE '^(-e|helptune|pip)( |==)'; } > requirements.new
+	{ head -1 requirements.txt; $(BIN)/python -m pip freeze --all --exclude-editable | grep -v '^pip==' | \
+	  awk -F== '{ name = tolower($$1); gsub(/[_.]/, "-", name); print name "==" $$2 }' | LC_ALL=C sort; } > requirements.new
 	mv requirements.new requirements.txt
 	$(BIN)/python .ci/pins.py
 

@@ -1,0 +1,38 @@
+"""What a source reads and what it gives: rows that know where they stand, and records that gave no conversation.
+
+A source never raises for a record: it yields a Conversation, or a Rejected that says where and why. So one bad line
+among 100,000 is counted and reported, and the others are read.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from helptune.data.conversation import Conversation
+
+MALFORMED = "malformed"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One record as it stands in a file: `line` counts from 1 (lines of a text, rows of a table or of a hub's split)."""
+
+    file: str
+    line: int
+    value: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A record that gives no conversation.
+
+    `code` is MALFORMED when the record breaks the schema of its source; any other code is a choice of the source
+    (`deleted`, `language`, `lower-rank`, ...). `reason` says it in words, with the field where there is one.
+    """
+
+    file: str
+    line: int
+    code: str
+    reason: str
+
+
+Read = Conversation | Rejected
