@@ -181,7 +181,7 @@ def stop(run: RunDir = Path("runs/first")) -> None:
 
     Example: [bold]helptune stop --run runs/first[/bold]
     """
-    from helptune.experiment.lock import is_worked_on
+    from helptune.lock import is_worked_on
     from helptune.train.stop import request_stop
 
     if not is_worked_on(run):

@@ -21,9 +21,9 @@ import nbformat
 import pytest
 from gemma_layouts import write_hugging_face, write_tokenizer
 
-from helptune.experiment.lock import is_worked_on
 from helptune.gemma.base import init_base
 from helptune.gemma.config import tiny
+from helptune.lock import is_worked_on
 from helptune.train.stop import request_stop
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install -e '.[browser]'")

@@ -163,7 +163,7 @@ def test_a_precision_may_be_shortened(short, full, helptune, monkeypatch):
 
 
 def test_stop_asks_a_run_that_is_worked_on_and_refuses_another(helptune, tmp_path):
-    from helptune.experiment.lock import working_alone
+    from helptune.lock import working_alone
     from helptune.train.stop import stop_requested
 
     code, _, error = helptune("stop", "--run", tmp_path)

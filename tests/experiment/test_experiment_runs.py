@@ -16,8 +16,8 @@ from helptune.errors import RunError
 from helptune.experiment.config import RunConfig, read_config
 from helptune.experiment.environment import PACKAGES, environment
 from helptune.experiment.finetune import _Stages
-from helptune.experiment.lock import is_worked_on, working_alone
 from helptune.experiment.runs import open_run, read_json
+from helptune.lock import is_worked_on, working_alone
 from helptune.train.peak import peak_rss_gib
 
 CONFIG = RunConfig(max_new_tokens=5)
@@ -102,7 +102,7 @@ def test_a_damaged_configuration_is_never_overwritten(run):
 def test_two_processes_never_work_on_one_run(run):
     """Like the same command typed in two terminals. When the first one ends, in whatever way, the second may go on."""
     open_run(run, CONFIG)
-    hold = "import sys; from pathlib import Path; from helptune.experiment.lock import working_alone\n"
+    hold = "import sys; from pathlib import Path; from helptune.lock import working_alone\n"
     hold += "with working_alone(Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
     first = subprocess.Popen(
         [sys.executable, "-c", hold, run], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -13,9 +13,9 @@ from helptune.errors import RunError
 from helptune.experiment import board
 from helptune.experiment import monitor as station
 from helptune.experiment.config import RunConfig, read_config
-from helptune.experiment.lock import working_alone
 from helptune.experiment.monitor import monitor, start
 from helptune.experiment.watch import LOG, snapshot
+from helptune.lock import working_alone
 from helptune.train.stop import stop_requested
 
 HOSTILE = "<script>x()</script><img src=x onerror=x()>\u202eback \x1b[31m & 'quoted' \"too\""

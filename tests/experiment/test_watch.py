@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from helptune.experiment.lock import working_alone
 from helptune.experiment.watch import LOG, Snapshot, duration, log_tail, read_run, snapshot, status
+from helptune.lock import working_alone
 
 EVERY, TOTAL = 4, 12
 calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine

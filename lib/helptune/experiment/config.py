@@ -1,9 +1,9 @@
 """What a run is: everything that decides its result, as JSON that can be read back and run again."""
 
 import json
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from typing import Any
 
 from helptune.adapt.adapters import AdapterConfig
 from helptune.adapt.bottleneck import PLACEMENTS, BottleneckConfig
@@ -12,6 +12,7 @@ from helptune.errors import RunError, SettingError
 from helptune.gemma.generate import Sampling
 from helptune.gemma.quantize import check_precision
 from helptune.train.config import TrainConfig
+from helptune.typed import built
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def to_json(config: RunConfig) -> str:
 def read_config(path: Path) -> RunConfig:
     """Raises RunError naming the file and the field that is unknown or invalid."""
     try:
-        return _build(RunConfig, json.loads(path.read_text()), "")
+        return built(RunConfig, json.loads(path.read_text()))
     except (OSError, ValueError, TypeError) as error:
         raise RunError(f"{path}: not a valid configuration: {error}") from error
 
@@ -86,29 +87,6 @@ def differences(old: RunConfig, new: RunConfig) -> list[str]:
     """`field: old -> new` for every field that differs."""
     a, b = _flatten(asdict(old)), _flatten(asdict(new))
     return [f"{name}: {a[name]!r} -> {b[name]!r}" for name in a if a[name] != b[name]]
-
-
-def _build(kind: Any, values: Any, where: str) -> Any:
-    if not isinstance(values, dict):
-        raise ValueError(f"{where.rstrip('.') or 'the file'} must be an object, found {values!r}")
-    known, hints, built = {f.name for f in fields(kind)}, get_type_hints(kind), {}
-    for name, value in values.items():
-        if name not in known:
-            raise ValueError(f"{where}{name} is not one of {', '.join(sorted(known))}")
-        if is_dataclass(hints[name]):
-            built[name] = _build(hints[name], value, f"{where}{name}.")
-        elif isinstance(value, list) and get_origin(hints[name]) is tuple:
-            built[name] = tuple(value)
-        else:
-            built[name] = _checked(value, hints[name], f"{where}{name}")
-    return kind(**built)
-
-
-def _checked(value: Any, kind: Any, where: str) -> Any:
-    number = kind is float and isinstance(value, int) and not isinstance(value, bool)
-    if not (number or type(value) is kind):
-        raise ValueError(f"{where} must be of type {kind.__name__}, found {value!r}")
-    return value
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

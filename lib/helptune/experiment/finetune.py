@@ -30,7 +30,6 @@ from helptune.experiment.config import RunConfig
 from helptune.experiment.devices import preallocation, this_machine
 from helptune.experiment.evidence import HELDOUT, read_evidence
 from helptune.experiment.gradients import category_gradients
-from helptune.experiment.lock import working_alone
 from helptune.experiment.models import Source
 from helptune.experiment.plan import mesh_shape
 from helptune.experiment.report import write_report
@@ -42,6 +41,7 @@ from helptune.gemma.base import Base
 from helptune.gemma.config import GemmaConfig
 from helptune.gemma.sharding import make_mesh, on_mesh, replicate
 from helptune.gemma.tokenizer import Tokenizer
+from helptune.lock import working_alone
 from helptune.train.config import TrainConfig
 from helptune.train.distributed import all_hosts_needed, from_main, is_main
 from helptune.train.fit import eval_batches, fit

@@ -23,9 +23,9 @@ from markupsafe import escape
 
 from helptune.errors import RunError
 from helptune.experiment import board
-from helptune.experiment.lock import is_worked_on
 from helptune.experiment.watch import LOG, Snapshot, log_tail, read_run, status
 from helptune.files import write_text
+from helptune.lock import is_worked_on
 from helptune.text import printable
 from helptune.train.stop import request_stop, stop_requested
 

@@ -18,12 +18,12 @@ from helptune.errors import DataError
 from helptune.experiment.config import RunConfig
 from helptune.experiment.devices import this_machine
 from helptune.experiment.finetune import require_memory, with_fingerprints
-from helptune.experiment.lock import working_alone
 from helptune.experiment.models import Source
 from helptune.experiment.runs import open_run
 from helptune.experiment.split import HELD_BACK, held_back, kept_for_training
 from helptune.files import write_text
 from helptune.gemma.base import Base
+from helptune.lock import working_alone
 from helptune.train.fit import eval_batches, evaluate_loss
 from helptune.train.stop import withdraw_stop
 from helptune.train.tasks import Task, fit_tasks

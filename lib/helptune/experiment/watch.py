@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any, Literal
 
-from helptune.experiment.lock import is_worked_on
+from helptune.lock import is_worked_on
 from helptune.text import printable
 
 METRICS, LOG = "metrics.jsonl", "log.txt"

@@ -1,4 +1,4 @@
-"""Who works on a run: a lock on its directory, which goes with the process that holds it, however that ends.
+"""Who works on a run or a build: a lock on its directory, which goes with the process that holds it, however that ends.
 
 Only this machine sees it: a directory that several machines share is locked on each of them for itself (flock of a
 directory on NFS). Of several processes of one run, process 0 alone takes it.
@@ -19,7 +19,7 @@ _GLANCES = 5
 
 @contextlib.contextmanager
 def working_alone(folder: Path) -> Iterator[None]:
-    """Within the block no other process of this machine can enter it for the same run.
+    """Within the block no other process of this machine can enter it for the same directory.
 
     Raises RunError when one is in it already.
     """
@@ -27,7 +27,7 @@ def working_alone(folder: Path) -> Iterator[None]:
     try:
         if not any(_lock(handle, fcntl.LOCK_EX, pause) for pause in (0, *[0.02] * _GLANCES)):
             raise RunError(
-                f"another process is working on {folder}: wait until it is done, or choose another --run directory"
+                f"another process is working on {folder}: wait until it is done, or choose another directory"
             )
         yield
     finally:
@@ -35,7 +35,7 @@ def working_alone(folder: Path) -> Iterator[None]:
 
 
 def is_worked_on(folder: Path) -> bool:
-    """Whether a process of this machine is within `working_alone` for this run. Watchers do not disturb each other."""
+    """Whether a process of this machine is within `working_alone` for this directory. Watchers disturb nobody."""
     try:
         handle = os.open(folder, os.O_RDONLY)
     except OSError:

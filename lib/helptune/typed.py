@@ -1,0 +1,38 @@
+"""Dataclasses from what JSON or TOML gives, every name and type checked: how configurations and recipes are read."""
+
+from dataclasses import fields, is_dataclass
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+
+def built(kind: Any, values: Any, where: str = "") -> Any:
+    """A dataclass `kind` from a dict, nested dataclasses and tuples of them included.
+
+    Raises ValueError naming the field, as `optimizer.clip_norm`, that is unknown, missing or of another type.
+    """
+    if not isinstance(values, dict):
+        raise ValueError(f"{where.rstrip('.') or 'the file'} must be an object, found {values!r}")
+    known, hints = [f.name for f in fields(kind)], get_type_hints(kind)
+    for name in values:
+        if name not in known:
+            raise ValueError(f"{where}{name} is not one of {', '.join(sorted(known))}")
+    try:
+        return kind(**{name: _value(hints[name], value, f"{where}{name}") for name, value in values.items()})
+    except TypeError as error:  # a field without a default that is not there
+        raise ValueError(f"{where.rstrip('.') or 'the file'}: {str(error).split('__init__() ')[-1]}") from error
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    if is_dataclass(hint):
+        return built(hint, value, f"{where}.")
+    if isinstance(hint, UnionType):  # X | None: no JSON null or TOML is needed for the None, it is the default
+        (hint,) = (option for option in get_args(hint) if option is not type(None))
+        return None if value is None else _value(hint, value, where)
+    if get_origin(hint) is tuple and isinstance(value, list):
+        item = get_args(hint)[0]
+        return tuple(_value(item, v, f"{where}[{i}]") if is_dataclass(item) else v for i, v in enumerate(value))
+    kind = get_origin(hint) or hint
+    number = kind is float and isinstance(value, int) and not isinstance(value, bool)
+    if not (number or type(value) is kind):
+        raise ValueError(f"{where} must be of type {kind.__name__}, found {value!r}")
+    return value
