@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from helptune import artifacts, measures, several
+from helptune import artifacts, measures, mixing, several
 from helptune.errors import AdapterError, DataError, HelptuneError, Interrupted, RunError, SettingError
 from helptune.options import (
     EMBEDDED,
@@ -288,6 +288,7 @@ def report(run: RunDir = Path("runs/first")) -> None:
 
 
 app.add_typer(measures.bench, name="bench")
+app.add_typer(mixing.data, name="data")
 for measure in (measures.plan, measures.capacity, measures.precision, measures.gradients):
     app.command()(measure)
 for verb in (several.adapters, several.combine, several.tasks):

@@ -104,6 +104,21 @@ def bench_cost(
         show(found, console())
 
 
+@bench.command("data")
+def bench_data(
+    conversations: Annotated[int, typer.Option(help="Synthetic records, in the schemas of four sources.")] = 100_000,
+    workers: Annotated[int, typer.Option(help="Processes that filter.", min=1)] = 2,
+    probed: Annotated[int, typer.Option("--probe", help="Conversations for the probe on Gemma; 0 for none.")] = 256,
+) -> None:
+    """Time and memory of building a dataset, lexical screen; beside it the rate of the probe, as one line of JSON.
+
+    Example: [bold]helptune bench data --conversations 10000[/bold]
+    """
+    from helptune.experiment.bench_data import bench_data as measure
+
+    print(json.dumps(measure(conversations, workers, probed)))
+
+
 def plan(
     model: Annotated[str, typer.Option(help="gemma-7b-it, gemma-3-270m, ...: base, and preset.")] = "gemma-7b-it",
     topology: Annotated[str, typer.Option(help="cpu:8, h100:8, a100-80, l4:4, v5e:2x4, v5p:2x2x1, ...")] = "h100:8",

@@ -30,10 +30,10 @@ def kept(p, rules):
     return {id for id, v in zip(p.ids, choose(p, rules), strict=True) if v == KEPT}
 
 
-@given(RECORDS, CAPS, CAPS, SEEDS)
-def test_caps_hold_and_are_used_up(records, cell_cap, source_cap, seed):
+@given(RECORDS, CAPS, st.dictionaries(st.sampled_from(SOURCES), st.integers(0, 8)), SEEDS)
+def test_caps_hold_and_are_used_up(records, cell_cap, source_caps, seed):
     p = pool(records)
-    verdict = choose(p, Rules(cell_cap=cell_cap, source_cap=source_cap, seed=seed))
+    verdict = choose(p, Rules(cell_cap=cell_cap, source_caps=source_caps, seed=seed))
     cells = list(zip(p.categories, p.difficulties, strict=True))
     after_cells = Counter(c for c, v in zip(cells, verdict, strict=True) if v != OVER_CELL)
     assert after_cells == {
@@ -41,7 +41,7 @@ def test_caps_hold_and_are_used_up(records, cell_cap, source_cap, seed):
     }
     left = Counter(s for s, v in zip(p.sources, verdict, strict=True) if v != OVER_CELL)
     last = Counter(s for s, v in zip(p.sources, verdict, strict=True) if v == KEPT)
-    assert last == {s: k for s, n in left.items() if (k := n if source_cap is None else min(n, source_cap))}
+    assert last == {s: k for s, n in left.items() if (k := min(n, source_caps.get(s, n)))}
     assert OVER_WEIGHT not in verdict
 
 
@@ -102,19 +102,19 @@ def test_another_record_of_a_source_does_not_reshuffle_the_others(records, anoth
 @given(RECORDS, st.integers(1, 20))
 def test_best_first_keeps_none_that_is_worse_than_one_left_out(records, cap):
     p = pool([("a", *r[1:]) for r in records])
-    verdict = choose(p, Rules(source_cap=cap, best_first=True))
+    verdict = choose(p, Rules(source_caps={"a": cap}, best_first=True))
     out = p.quality[verdict == OVER_SOURCE]
     assert not out.size or p.quality[verdict == KEPT].min() >= out.max()
 
 
 def test_the_unrated_come_after_the_rated():
     p = replace(pool([("a", "", "", 0)] * 4), quality=np.array([np.nan, 0.1, np.nan, 0.9]))
-    assert kept(p, Rules(source_cap=2, best_first=True)) == {"r1", "r3"}
+    assert kept(p, Rules(source_caps={"a": 2}, best_first=True)) == {"r1", "r3"}
 
 
 def test_a_seed_gives_one_choice_and_another_seed_another():
     p = pool([("a", "code", "easy", 0)] * 100)
-    choices = [kept(p, Rules(source_cap=50, seed=seed)) for seed in (0, 0, 1)]
+    choices = [kept(p, Rules(source_caps={"a": 50}, seed=seed)) for seed in (0, 0, 1)]
     assert choices[0] == choices[1] != choices[2]
     assert 15 < len(choices[0] & choices[2]) < 35
 

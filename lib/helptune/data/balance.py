@@ -6,7 +6,7 @@ at most moves the last of its kind out.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
 import numpy as np
@@ -40,7 +40,8 @@ class Rules:
 
     cell_cap: int | None = None
     """Of each (category, difficulty); records without labels are a cell too."""
-    source_cap: int | None = None
+    source_caps: Mapping[str, int] = field(default_factory=dict)
+    """Of the sources that have one."""
     weights: Mapping[str, float] | None = None
     size: int | None = None
     best_first: bool = False
@@ -62,8 +63,9 @@ def choose(pool: Pool, rules: Rules) -> Int[np.ndarray, " N"]:
         cells = categories * max(1, len(levels)) + difficulties
         verdict[order[_place(cells[order]) >= rules.cell_cap]] = OVER_CELL
     order = order[verdict[order] == KEPT]
-    if rules.source_cap is not None:
-        verdict[order[_place(sources[order]) >= rules.source_cap]] = OVER_SOURCE
+    if rules.source_caps:
+        caps = np.array([rules.source_caps.get(name, len(order)) for name in names], np.int64)
+        verdict[order[_place(sources[order]) >= caps[sources[order]]]] = OVER_SOURCE
         order = order[verdict[order] == KEPT]
     if rules.weights is not None:
         have = np.bincount(sources[order], minlength=len(names))
@@ -110,7 +112,7 @@ def _rounded(share: Mapping[str, float], total: int) -> dict[str, int]:
 
 
 def _order(pool: Pool, rules: Rules) -> Int[np.ndarray, " N"]:
-    keys = _keys(pool.ids, rules.seed)
+    keys = seeded_keys(pool.ids, rules.seed)
     if rules.best_first:
         if pool.quality is None:
             raise SettingError("best_first needs the quality of the records, and there is none")
@@ -124,7 +126,8 @@ def _order(pool: Pool, rules: Rules) -> Int[np.ndarray, " N"]:
     return order
 
 
-def _keys(ids: Sequence[str], seed: int) -> UInt64[np.ndarray, " N"]:
+def seeded_keys(ids: Sequence[str], seed: int) -> UInt64[np.ndarray, " N"]:
+    """A number for each id, by which to sort: a shuffle that a new record does not change."""
     salt = blake2b(str(seed).encode(), digest_size=8)
     digests = bytearray()
     for id in ids:

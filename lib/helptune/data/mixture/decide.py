@@ -1,0 +1,57 @@
+"""The passes that look at all conversations together: repeats, near-duplicates, and evaluation prompts.
+
+Each marks rows of the index as dropped and says why. They run in one process and in order, so the first of several
+alike is the one that stays: put the source you trust most first.
+"""
+
+from collections.abc import Iterable
+
+from tqdm import tqdm
+
+from helptune.data.duplicates import NearDuplicates
+from helptune.data.mixture.index import Drop, Index
+from helptune.data.mixture.recipe import Decontamination, Duplicates
+from helptune.errors import DataError
+
+_SHOWN = 5
+
+
+def drop_duplicates(index: Index, rule: Duplicates) -> None:
+    """Ids that come twice, texts that are the same when normalized, and texts that are nearly the same."""
+    seen_ids: set[str] = set()
+    seen_texts: dict[bytes, int] = {}
+    near = NearDuplicates(rule.threshold)
+    for row in tqdm(range(len(index)), desc="duplicates", unit=" conversations", mininterval=1):
+        id, text = index.ids[row], index.columns["exact"][row].tobytes()
+        if id in seen_ids:
+            index.drops[row] = Drop("duplicates", "repeated_id", f"the id {id} came before")
+        elif text in seen_texts:
+            first = index.ids[seen_texts[text]]
+            index.drops[row] = Drop("duplicates", "exact_duplicate", f"the same text as {first}")
+        elif (like := near.first_like(id, index.columns["signature"][row])) is not None:
+            index.drops[row] = Drop("duplicates", "near_duplicate", f"nearly the same text as {like}")
+        if row not in index.drops:
+            seen_texts[text] = row
+        seen_ids.add(id)
+
+
+def decontaminate(index: Index, rule: Decontamination) -> None:
+    """Drop what matches an evaluation prompt. Raises DataError naming the first ones where a match fails the build."""
+    rows = [row for row in sorted(index.matches) if row not in index.drops]
+    if rows and rule.on_match == "fail":
+        raise DataError(
+            f"{len(rows)} conversations match prompts of an evaluation set: {_named(index, rows[:_SHOWN])}"
+            f"{', ...' if len(rows) > _SHOWN else ''}. Take them out of the source, or let the recipe drop them: "
+            '[decontamination] on_match = "drop"'
+        )
+    for row in rows:
+        index.drops[row] = Drop("decontamination", "evaluation_prompt", _words(index, row))
+
+
+def _named(index: Index, rows: Iterable[int]) -> str:
+    return "; ".join(f"{index.ids[row]} ({_words(index, row)})" for row in rows)
+
+
+def _words(index: Index, row: int) -> str:
+    match = index.matches[row][0]
+    return f"{match['set']} prompt {match['prompt']}, {match['share']:.0%} of its word sequences"

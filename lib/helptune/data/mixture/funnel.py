@@ -1,0 +1,67 @@
+"""What became of every record: read, rejected, dropped by which rule, kept. The numbers a mixture answers for."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from helptune.data.mixture.index import Index
+
+STAGES = ("read", "source", "filter", "duplicates", "decontamination", "safety", "balance")
+"""In the order in which a record meets them: its reader, the filters, ..."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """So many conversations of `source` left at `stage` for `reason`."""
+
+    source: str
+    stage: str
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Funnel:
+    """`read` and `kept` by source, and between them what left, in order. `read` is the sum of `kept` and `steps`."""
+
+    read: dict[str, int]
+    steps: tuple[Step, ...]
+    kept: dict[str, int]
+
+    def left(self, stage: str, source: str | None = None) -> int:
+        return sum(s.count for s in self.steps if s.stage == stage and source in (None, s.source))
+
+
+def funnel(index: Index, keys: Sequence[str], filters: Sequence[str]) -> Funnel:
+    """Raises AssertionError if a record was lost: what is read is either kept, or dropped with a reason."""
+    read: Counter[str] = Counter()
+    steps: Counter[tuple[str, str, str]] = Counter()
+    for chunk in index.chunks:
+        summary = chunk.summary()
+        read[chunk.key] += summary["read"]
+        for reason, count in summary["counts"].items():
+            steps[chunk.key, "filter" if reason in filters else "source", reason] += count
+    sources = index.columns["source"] if len(index) else []
+    kept = Counter(keys[sources[row]] for row in index.alive)
+    for row, drop in index.drops.items():
+        steps[keys[sources[row]], drop.stage, drop.reason] += 1
+    order = {stage: number for number, stage in enumerate(STAGES)}
+    rows = sorted(steps.items(), key=lambda item: (keys.index(item[0][0]), order[item[0][1]], item[0][2]))
+    found = Funnel(
+        {key: read[key] for key in keys}, tuple(Step(*name, n) for name, n in rows), {k: kept[k] for k in keys}
+    )
+    assert sum(read.values()) == sum(s.count for s in found.steps) + sum(kept.values()), "a record was lost"
+    return found
+
+
+def table(found: Funnel) -> list[dict[str, Any]]:
+    """A row a stage, in order: how many left in all and by source, and how many are left."""
+    rows, left = [], sum(found.read.values())
+    for stage in STAGES[1:]:
+        left -= found.left(stage)
+        rows.append(
+            {"stage": stage, "dropped": found.left(stage), "left": left}
+            | {key: found.left(stage, key) for key in found.read}
+        )
+    return rows

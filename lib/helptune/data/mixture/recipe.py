@@ -1,0 +1,175 @@
+"""What a dataset is made of and by which rules, as TOML: the same recipe and the same files give the same bytes.
+
+    name = "helpful"
+    seed = 17
+
+    [[source]]
+    name = "oasst2"
+    path = "downloads/oasst2"
+    weight = 2.0
+
+Everything that is not said has the default below.
+"""
+
+import json
+import re
+import tomllib
+from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from helptune.errors import SettingError
+from helptune.typed import built
+
+SHIPPED = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """One source of a recipe.
+
+    `name` is a row of `sources.table`; `path` a file or folder in its schema, without which it is read from the hub.
+    `id` tells two parts of one source apart. `weight` is its share of the
+    mixture beside the other sources', 0 for all it has; `cap` how many conversations it may give at most, 0 for all.
+    Only the first `limit` records are read, 0 for all. `options` go to its reader.
+    """
+
+    name: str
+    id: str = ""
+    path: str = ""
+    revision: str = ""
+    split: str = "train"
+    weight: float = 0.0
+    cap: int = 0
+    limit: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        return self.id or self.name
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Near-duplicates are those whose estimated Jaccard index is at least `threshold`; the first of them stays."""
+
+    threshold: float = 0.8
+
+
+@dataclass(frozen=True)
+class Decontamination:
+    """Hashed evaluation sets, by shipped name or by path, and what a match does: `fail` the build, or `drop`."""
+
+    sets: tuple[str, ...] = ("curated-heldout",)
+    on_match: str = "fail"
+
+
+@dataclass(frozen=True)
+class Safety:
+    """`classifier` as `data.safety.find` takes it; `threshold` 0 is the classifier's own, for each target."""
+
+    classifier: str = "lexical"
+    targets: tuple[str, ...] = ("prompt", "response")
+    threshold: float = 0.0
+
+
+@dataclass(frozen=True)
+class Balance:
+    """At most so many conversations of one category and difficulty; 0 for all. `by` order: `seed` or `quality`."""
+
+    per_cell: int = 0
+    by: str = "seed"
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The raters' file the build depends on, and the gate it must pass: see `data.agreement`."""
+
+    ratings: str = ""
+    attribute: str = ""
+    above: float = 0.7
+    max_spread: float | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """`filters` holds parameters by the name of a filter; `skip` names filters that are not wanted.
+
+    `size` is the number of conversations wanted, 0 for as many as the weights allow; `heldout` of them are written
+    apart. `max_malformed` is the share of a source's records above which a build stops; 1 never stops it.
+    `share_alike` admits sources whose licence binds what is made from them.
+    """
+
+    name: str
+    source: tuple[SourceSpec, ...]
+    seed: int = 17
+    size: int = 0
+    heldout: int = 0
+    max_malformed: float = 1.0
+    share_alike: bool = False
+    skip: tuple[str, ...] = ()
+    filters: dict[str, Any] = field(default_factory=dict)
+    duplicates: Duplicates = field(default_factory=Duplicates)
+    decontamination: Decontamination = field(default_factory=Decontamination)
+    safety: Safety = field(default_factory=Safety)
+    balance: Balance = field(default_factory=Balance)
+    agreement: Agreement = field(default_factory=Agreement)
+
+    def __post_init__(self) -> None:
+        checks = (
+            (re.fullmatch(r"[a-z0-9][a-z0-9._-]*", self.name), "name", "small letters, digits, . _ and -"),
+            (self.source, "source", "at least one [[source]]"),
+            (self.size >= 0 and self.heldout >= 0, "size, heldout", "0 or more"),
+            (0 <= self.max_malformed <= 1, "max_malformed", "a share from 0 to 1"),
+            (0 < self.duplicates.threshold <= 1, "duplicates.threshold", "above 0, at most 1"),
+            (self.decontamination.on_match in ("fail", "drop"), "decontamination.on_match", "fail or drop"),
+            (0 <= self.safety.threshold <= 1, "safety.threshold", "a probability"),
+            (set(self.safety.targets) <= {"prompt", "response"}, "safety.targets", "prompt, response or both"),
+            (self.balance.by in ("seed", "quality"), "balance.by", "seed or quality"),
+            (all(s.weight >= 0 and s.cap >= 0 for s in self.source), "source.weight, source.cap", "0 or more"),
+        )
+        for valid, name, wanted in checks:
+            if not valid:
+                raise SettingError(f"{name}: must be {wanted}")
+        weighted = [s.weight > 0 for s in self.source]
+        if any(weighted) and not all(weighted):
+            bare = self.source[weighted.index(False)].key
+            raise SettingError(f"source {bare!r}: has no weight while others have one; weigh all sources, or none")
+        keys = [s.key for s in self.source]
+        if again := next((key for i, key in enumerate(keys) if key in keys[:i]), None):
+            raise SettingError(f"source {again!r} comes twice; give each part an id of its own")
+        for key in keys:
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", key):
+                raise SettingError(f"source id {key!r}: must be letters, digits, . _ and -")
+
+
+def find_recipe(name: str) -> Path:
+    """A file, or the name of a recipe that comes with helptune. Raises SettingError that lists these."""
+    if (path := Path(name)).is_file():
+        return path
+    if (shipped := SHIPPED / f"{name}.toml").is_file() and path.name == name:
+        return shipped
+    names = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.toml")))
+    raise SettingError(f"{name}: no such recipe; give the path of a TOML file, or one of {names}")
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Raises SettingError naming file and field."""
+    try:
+        recipe: Recipe = built(Recipe, tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, SettingError) as error:
+        raise SettingError(f"{path}: not a recipe: {error}") from error
+    return recipe
+
+
+def to_json(recipe: Recipe) -> str:
+    return json.dumps(asdict(recipe), indent=2) + "\n"
+
+
+def fingerprint(*parts: str) -> str:
+    """Sixteen hexadecimal digits: the version of a dataset is that of its recipe and of the bytes it read."""
+    digest = blake2b(digest_size=8)
+    for part in parts:
+        digest.update(f"{len(part)}:{part}".encode())
+    return digest.hexdigest()

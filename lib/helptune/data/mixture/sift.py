@@ -1,0 +1,113 @@
+"""The first pass, a chunk at a time: the filters, and what later passes need to know of a conversation without its text.
+
+It runs in worker processes and depends on the chunk and the settings alone, so chunks can be made in any order.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from helptune.data.conversation import DIFFICULTIES, Conversation
+from helptune.data.decontaminate import Index, index_sets, matches, read_set
+from helptune.data.difficulty import estimate
+from helptune.data.duplicates import exact_key, signature
+from helptune.data.filters import FILTERS, Filter
+from helptune.data.mixture.chunks import Chunk
+from helptune.data.sources.record import Read, Rejected
+from helptune.errors import SettingError
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a worker is told once: the filters that are wanted, their parameters as JSON, the files of evaluation sets."""
+
+    skip: tuple[str, ...]
+    parameters: str
+    sets: tuple[str, ...]
+
+
+def check_filters(skip: Sequence[str], parameters: dict[str, Any]) -> None:
+    """Raises SettingError for a filter that is not there, and for a parameter that it does not take."""
+    for name in (*skip, *parameters):
+        if name not in FILTERS:
+            raise SettingError(f"filter {name!r} is not one of {', '.join(FILTERS)}")
+    for name, given in parameters.items():
+        if not isinstance(given, dict):
+            raise SettingError(f"filters.{name}: must be a table of parameters, found {given!r}")
+        known = [p for p in FILTERS[name].__kwdefaults__ or {}]
+        for parameter in given:
+            if parameter not in known:
+                raise SettingError(
+                    f"filters.{name}: takes no {parameter!r}, but " + (", ".join(known) or "no parameters")
+                )
+
+
+def sift(chunk: Chunk, reads: Sequence[Read], rules: Rules) -> Chunk:
+    """Write `chunk`."""
+    filters, prompts = _filters(rules), _evaluation_prompts(rules.sets)
+    kept, dropped, rejected = [], [], []
+    counts: Counter[str] = Counter()
+    for read in reads:
+        if isinstance(read, Rejected):
+            rejected.append(_line(asdict(read)))
+            counts[read.code] += 1
+            continue
+        found = _first_fault(read, filters)
+        if found:
+            dropped.append(drop_line("filter", *found, read))
+            counts[found[0]] += 1
+        else:
+            kept.append(read if read.difficulty else replace(read, difficulty=estimate(read)))
+    lines = [_line(asdict(c)) for c in kept]
+    matched = {c.id: [asdict(m) for m in matches(c, prompts)] for c in kept}
+    summary = {
+        "read": len(reads),
+        "counts": dict(sorted(counts.items())),
+        "ids": [c.id for c in kept],
+        "categories": [c.category for c in kept],
+        "matches": {id: found for id, found in matched.items() if found},
+    }
+    chunk.write(lines, dropped, rejected, _index(kept, lines), summary)
+    return chunk
+
+
+def drop_line(stage: str, reason: str, detail: str, conversation: Conversation) -> str:
+    """One line of `dropped.jsonl`."""
+    return _line({"stage": stage, "reason": reason, "detail": detail, "conversation": asdict(conversation)})
+
+
+def _first_fault(conversation: Conversation, filters: Iterable[tuple[str, Filter]]) -> tuple[str, str] | None:
+    return next(((name, detail) for name, test in filters if (detail := test(conversation)) is not None), None)
+
+
+def _index(kept: Sequence[Conversation], lines: Sequence[str]) -> dict[str, np.ndarray]:
+    sizes = [len(line.encode()) for line in lines]
+    ratings = [c.ratings.get("helpfulness") for c in kept]
+    return {
+        "offset": np.cumsum([0, *sizes[:-1]], dtype=np.int64)[: len(kept)],
+        "exact": np.array([np.frombuffer(exact_key(c), np.uint64) for c in kept], np.uint64).reshape(len(kept), -1),
+        "signature": np.array([signature(c) for c in kept]),
+        "difficulty": np.array([DIFFICULTIES.index(c.difficulty) for c in kept], np.int8),
+        "quality": np.array([np.nan if r is None else r for r in ratings], np.float32),
+    }
+
+
+@cache
+def _filters(rules: Rules) -> tuple[tuple[str, Filter], ...]:
+    given = json.loads(rules.parameters)
+    return tuple((name, partial(f, **given.get(name, {}))) for name, f in FILTERS.items() if name not in rules.skip)
+
+
+@cache
+def _evaluation_prompts(paths: tuple[str, ...]) -> Index:
+    return index_sets([read_set(Path(path)) for path in paths])
+
+
+def _line(record: dict[str, Any]) -> str:
+    return json.dumps(record) + "\n"

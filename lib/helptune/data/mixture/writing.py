@@ -1,0 +1,92 @@
+"""The dataset as it is handed over: conversations, what was left out and why, the numbers, and where all came from."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from helptune import __version__
+from helptune.data.mixture.funnel import Funnel, table
+from helptune.data.mixture.index import Index, conversations
+from helptune.data.mixture.recipe import Recipe
+from helptune.files import file_sha256, write_text
+
+MANIFEST, TRAIN, HELDOUT = "manifest.json", "train.jsonl", "heldout.jsonl"
+DROPPED, REJECTED = "dropped.jsonl", "rejected.jsonl"
+_FILES = (TRAIN, HELDOUT, DROPPED, REJECTED)
+
+
+@dataclass(frozen=True)
+class Build:
+    """Everything that was decided. `train` and `heldout` are rows of the index in the order in which they are written;
+    `limits` the probabilities from which the safety classifier of the recipe dropped a prompt and a response."""
+
+    recipe: Recipe
+    version: str
+    inputs: dict[str, dict[str, str]]
+    classifier: dict[str, Any]
+    agreement: dict[str, Any]
+    index: Index
+    funnel: Funnel
+    train: Sequence[int]
+    heldout: Sequence[int]
+
+
+def write_dataset(build: Build, folder: Path) -> None:
+    """Fill `folder`. Nothing in it depends on when or where it was made."""
+    rows = {TRAIN: build.train, HELDOUT: build.heldout}
+    for name, chosen in rows.items():
+        _write(folder / name, (json.dumps(r) for r in _judged(build.index, chosen)), len(chosen))
+    _write(folder / DROPPED, _dropped(build.index), None)
+    _write(folder / REJECTED, _rejected(build.index), None)
+    manifest = {
+        "name": build.recipe.name,
+        "version": build.version,
+        "helptune": __version__,
+        "recipe": asdict(build.recipe),
+        "inputs": build.inputs,
+        "files": {name: _facts(folder / name) for name in _FILES},
+        "funnel": asdict(build.funnel),
+        "stages": table(build.funnel),
+        "safety": build.classifier,
+        "agreement": build.agreement,
+    }
+    write_text(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return {"rows": sum(1 for _ in file), "sha256": file_sha256(path), "bytes": path.stat().st_size}
+
+
+def _judged(index: Index, rows: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """Kept records with the classifier's probabilities in their `meta`."""
+    for row, record in zip(rows, conversations(index, rows), strict=True):
+        if row in index.p_unsafe:
+            record["meta"]["p_unsafe"] = index.p_unsafe[row]
+        yield record
+
+
+def _dropped(index: Index) -> Iterator[str]:
+    """First what the filters dropped, chunk by chunk, then what the later passes dropped, in the order of the index."""
+    for chunk in index.chunks:
+        with chunk.file("dropped.jsonl").open(encoding="utf-8") as lines:
+            yield from (line.rstrip("\n") for line in lines)
+    rows = sorted(index.drops)
+    for row, record in zip(rows, conversations(index, rows), strict=True):
+        yield json.dumps({**asdict(index.drops[row]), "conversation": record})
+
+
+def _rejected(index: Index) -> Iterator[str]:
+    for chunk in index.chunks:
+        for record in chunk.records("rejected.jsonl"):
+            yield json.dumps({"source": chunk.key, **record})
+
+
+def _write(path: Path, lines: Iterable[str], total: int | None) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for line in tqdm(lines, desc=path.name, total=total, unit=" records", mininterval=1):
+            file.write(line + "\n")

@@ -1,0 +1,58 @@
+"""The verbs of the data station, below `helptune data`: build a dataset, look into it, hash, judge, measure agreement."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from helptune.options import AsJson, console
+
+data = typer.Typer(no_args_is_help=True, help="Conversations: from sources to a dataset one can trust.")
+
+
+@data.command("build")
+def build(
+    recipe: Annotated[str, typer.Argument(help="A recipe (TOML), or the name of a shipped one.")],
+    out: Annotated[Path, typer.Option(help="Where the dataset goes.")],
+    workers: Annotated[int, typer.Option(help="Processes that filter.", min=1)] = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Build the dataset of a recipe; after an interruption the same command goes on.
+
+    Example: [bold]helptune data build curated --out data/curated[/bold]
+    """
+    from helptune.data.mixture.build import build as make
+    from helptune.data.mixture.recipe import find_recipe, read_recipe
+    from helptune.data.mixture.show import show
+
+    path = find_recipe(recipe)
+    manifest = make(read_recipe(path), path.parent, out, workers)
+    if as_json:
+        print(json.dumps(manifest))
+    else:
+        show(manifest, console())
+        print(f"{out}: version {manifest['version']}")
+
+
+@data.command("inspect")
+def inspect(
+    folder: Annotated[Path, typer.Argument(help="A dataset of `helptune data build`.")],
+    reason: Annotated[str, typer.Option(help="Show what was dropped for this reason, instead of what was kept.")] = "",
+    source: Annotated[str, typer.Option(help="Of this source alone.")] = "",
+    category: Annotated[str, typer.Option(help="Of this category alone.")] = "",
+    difficulty: Annotated[str, typer.Option(help="Of this difficulty alone.")] = "",
+    count: Annotated[int, typer.Option(help="So many samples.", min=1)] = 5,
+    seed: Annotated[int, typer.Option(help="Another number draws others.")] = 0,
+) -> None:
+    """Where the records of a dataset went, and samples of those kept, or dropped for a reason.
+
+    Example: [bold]helptune data inspect data/curated --reason near_duplicate[/bold]
+    """
+    from helptune.data.mixture.inspect import KEPT, Wanted, read_manifest, samples, text
+    from helptune.data.mixture.show import show
+
+    if not reason:
+        show(read_manifest(folder), console())
+    wanted = Wanted(category, source, difficulty, reason or KEPT)
+    print("\n\n".join(text(sample) for sample in samples(folder, wanted, count, seed)))
