@@ -87,6 +87,7 @@ DROPS = {
     "repetition": [
         answer("I am sorry. I do not know that. " * 12),
         answer("no " * 9),
+        chat("How many times did it rain?", "no " * 9),
         answer("Haha" + "a" * 40),
         answer("lol" * 30),
         answer("- Buy some fresh milk\n" * 10 + "- Buy bread and butter\n" * 5),
@@ -228,6 +229,7 @@ KEEPS = {
         answer("```\n" + "x = x + 1\n" * 30 + "```"),
         answer("Pi is 3.14159 and one third is 0." + "3" * 20),
         chat("Write hello ten times, please repeat it.", "hello " * 10),
+        chat("Write hello 10 times.", "hello " * 10),
         answer("It was very, very, very good."),
     ],
     "language": [

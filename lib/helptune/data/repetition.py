@@ -26,9 +26,7 @@ def repetition(
     `min_words` is judged by runs alone. A prompt that asks to repeat is obeyed.
     """
     for i, message in enumerate(conversation.messages):
-        if message.role != "assistant" or (
-            i and re.search(r"\b(?:repeat|times)\b", conversation.messages[i - 1].content)
-        ):
+        if message.role != "assistant" or (i and _WANTED.search(conversation.messages[i - 1].content)):
             continue
         text = _FENCED.sub(" ", message.content)
         if run := _HELD.search(text) or _STUTTER.search(text):
