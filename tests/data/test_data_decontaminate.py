@@ -99,6 +99,9 @@ def test_a_short_prompt_needs_all_its_words_and_a_very_short_one_the_whole_turn(
     assert matches(chat("What is the capital of Norway?"), index) == []
     assert [m.prompt for m in matches(chat("Hi", "tell me a joke!"), index)] == [1]
     assert matches(chat("Tell me a joke about owls"), index) == []
+    assert matches(chat("Tell me a story"), index) == []
+    assert matches(chat("What is the capital? I mean the capital of France"), index) == []
+    assert [m.prompt for m in matches(chat("Hi!"), small_index("hi"))] == [0]
 
 
 def test_several_sets_are_told_apart():

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from helptune.data.conversation import Conversation, Message, load_curated
 from helptune.data.filters import FILTERS
+from helptune.data.language import identify
 
 CURATED = load_curated("train") + load_curated("heldout")
 
@@ -25,7 +26,7 @@ LONG = "The bridge was built in 1932 and repaired twice since then. " * 8
 
 DROPS = {
     "empty_turn": [answer(" \n\t "), answer("\u200b\u200b"), chat("\u2060", "Hello.")],
-    "too_short": [answer("..."), answer("-"), answer("?!")],
+    "too_short": [answer("..."), answer("-"), answer("?!"), answer("。。。")],
     "too_many_turns": [chat(*["Go on.", "Yes."] * 21)],
     "too_long": [answer("word " * 4000)],
     "unhelpful": [chat("Hi", "No.", ratings={"helpfulness": 0.2}), chat("Hi", "No.", ratings={"helpfulness": 0})],
@@ -86,6 +87,7 @@ DROPS = {
     "repetition": [
         answer("I am sorry. I do not know that. " * 12),
         answer("no " * 9),
+        chat("How many times did it rain?", "no " * 9),
         answer("Haha" + "a" * 40),
         answer("lol" * 30),
         answer("- Buy some fresh milk\n" * 10 + "- Buy bread and butter\n" * 5),
@@ -102,6 +104,10 @@ DROPS = {
             "química que usan para crecer y para vivir.",
         ),
         chat(
+            "Hola",
+            "La fotosíntesis es el proceso por el cual las plantas convierten la luz del sol en energía química.",
+        ),
+        chat(
             "Wie backe ich Brot?",
             "Mischen Sie Mehl, Wasser, Salz und Hefe, kneten Sie den Teig zehn Minuten lang und lassen Sie ihn "
             "eine Stunde gehen, bevor Sie ihn backen.",
@@ -116,7 +122,7 @@ DROPS = {
 
 KEEPS = {
     "empty_turn": [answer("."), answer("👍")],
-    "too_short": [answer("42"), answer("B"), answer("No."), answer("👍"), answer("是")],
+    "too_short": [answer("42"), answer("B"), answer("No."), answer("👍"), answer("是"), answer("+")],
     "too_many_turns": [chat(*["Go on.", "Yes."] * 20)],
     "too_long": [answer("word " * 2000)],
     "unhelpful": [
@@ -223,6 +229,7 @@ KEEPS = {
         answer("```\n" + "x = x + 1\n" * 30 + "```"),
         answer("Pi is 3.14159 and one third is 0." + "3" * 20),
         chat("Write hello ten times, please repeat it.", "hello " * 10),
+        chat("Write hello 10 times.", "hello " * 10),
         answer("It was very, very, very good."),
     ],
     "language": [
@@ -279,6 +286,14 @@ def test_every_curated_conversation_passes(name):
 
 def test_every_filter_has_cases_of_both_kinds():
     assert set(DROPS) == set(KEEPS) == set(FILTERS)
+
+
+def test_curated_prose_is_taken_for_english_wherever_it_can_be_judged():
+    """Not only because a conversation is kept when one side is English: each side is."""
+    sides = [[m.content for m in c.messages if m.role == role] for c in CURATED for role in ("user", "assistant")]
+    judged = [found for found, _, letters in (identify(" ".join(side)) for side in sides) if letters >= 30]
+    assert len(judged) > len(CURATED)
+    assert set(judged) == {"en"}
 
 
 def test_a_parameter_moves_the_bound():

@@ -30,6 +30,7 @@ FOUND = [
     ("iban", "IBAN: GB82 WEST 1234 5698 7654 32 BIC", "GB82 WEST 1234 5698 7654 32"),
     ("ssn", "SSN 536-22-8726.", "536-22-8726"),
     ("ip", "from 91.198.174.192 came", "91.198.174.192"),
+    ("ip", "the server at 5.9.12.34 is down", "5.9.12.34"),
     ("ip", "at 2a00:1450:4001:81b::200e it", "2a00:1450:4001:81b::200e"),
     ("secret", "key=" + "AKIA" + "J3XQ7RLTPWZN5KMB", "AKIA" + "J3XQ7RLTPWZN5KMB"),
     (
@@ -59,6 +60,8 @@ KEPT = [
     "127.0.0.1, 10.0.0.5, 192.168.1.1, 172.16.0.9, 0.0.0.0, 255.255.255.0, 169.254.1.1",
     "192.0.2.1, 198.51.100.7, 203.0.113.9; ask 8.8.8.8 or 1.1.1.1",
     "Section 1.2.3.4; version 10.15.7.20; v2.14.0.11; Chrome 120.0.6099.109; 1.10.2",
+    "OID 2.5.29.30 and 1.3.14.29; cudnn >= 90.3.0.75; the network 157.197.200.0/24; multicast 224.0.0.251",
+    "default_rng(6763691329830218206), +1980-02-29 01:02:03",
     "::1, fe80::1, 2001:db8::1, fd00::1, std::vector, a::b, 12:30:45, AA:BB:CC:DD:EE:FF",
     "AKIA" + "IOSFODNN7EXAMPLE, sk" + "-xxxxxxxxxxxxxxxxxxxxxxxx, sk" + "-your-api-key-goes-here-please",
     "A PEM file begins with -----BEGIN " + "PRIVATE KEY----- and ends with -----END " + "PRIVATE KEY-----.",

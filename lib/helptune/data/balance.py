@@ -5,6 +5,7 @@ So the choice does not depend on how the records came in, and another record cha
 at most moves the last of its kind out.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -121,7 +122,7 @@ def _order(pool: Pool, rules: Rules) -> Int[np.ndarray, " N"]:
         order = np.argsort(keys, kind="stable")
     ordered = np.sort(keys)
     if (ordered[1:] == ordered[:-1]).any() and len(set(pool.ids)) < len(pool.ids):
-        twice = next(id for i, id in enumerate(pool.ids) if id in pool.ids[:i])
+        twice = Counter(pool.ids).most_common(1)[0][0]
         raise DataError(f"id {twice!r} comes twice; ids tell the records of a pool apart")
     return order
 

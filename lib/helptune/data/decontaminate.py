@@ -26,9 +26,9 @@ N = 3
 SHARE = 0.5
 """Of an evaluation prompt's n-grams, what a training prompt may not contain."""
 SHORT = 8
-"""Below this many words a prompt is one n-gram: all its words, in order."""
+"""Below this many words all n-grams of a prompt must be there, and a prompt of fewer than N words is one n-gram."""
 TURN = 5
-"""Below this many words that n-gram must be a whole turn: "tell me a joke" stands in many prompts by chance."""
+"""Below this many words a prompt must be a whole turn: "tell me a joke" stands in many prompts by chance."""
 EVALUATION_SETS = Path(__file__).parent / "evalsets"
 
 
@@ -159,7 +159,7 @@ class Index:
     where: dict[int, list[tuple[int, int]]]
     """hash -> (set, prompt)."""
     sizes: tuple[int, ...]
-    """The n of the n-grams: N, and the lengths of the short prompts."""
+    """The n of the n-grams: N, and the lengths of prompts below it."""
 
 
 def index_sets(sets: Sequence[HashSet]) -> Index:
@@ -186,16 +186,17 @@ def matches(conversation: Conversation, index: Index, share: float = SHARE) -> l
     for (s, p), positions in found.items():
         length, total = index.sets[s].lengths[p], len(index.sets[s].hashes[p])
         if length < TURN:
-            part = float(any(len(t) == length and gram_hash(t) in positions for t in turns))
+            whole_turn = any(len(t) == length and positions.keys() >= set(_grams(t, _size(length))) for t in turns)
+            part = len(positions) / total if whole_turn else 0.0
         else:
-            part = _most_within(positions, 2 * length) / total
+            part = _most_within(positions, length if length < SHORT else 2 * length) / total
         if part >= (1 if length < SHORT else share):
             result.append(Match(index.sets[s].name, p, part))
     return sorted(result, key=lambda m: (m.set, -m.share, m.prompt))
 
 
 def _size(length: int) -> int:
-    return N if length >= SHORT else length
+    return min(N, length)
 
 
 def _grams(w: Sequence[str], size: int) -> Iterator[int]:

@@ -58,7 +58,7 @@ def minhash(items: Sequence[str], permutations: int) -> UInt32[np.ndarray, " per
 
 
 class NearDuplicates:
-    """Signatures seen so far. Beside the ids it holds about 0.7 kB for each, in arrays that double when they are full.
+    """Signatures seen so far, at most 1 kB for each, in arrays that double when they are full.
 
     Signatures are kept at 16 bits (Li and König, "b-bit minwise hashing", 2010): two values that differ agree in these
     once in 65,536. Each band has a table of buckets; `_head` names the last record of a bucket and `_next` the one

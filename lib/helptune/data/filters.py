@@ -7,6 +7,8 @@ keep is written down in tests/data/test_data_filters.py, and the curated convers
 
 import re
 from collections.abc import Callable
+from itertools import islice
+from unicodedata import category
 
 from helptune.data.conversation import Conversation
 from helptune.data.language import language
@@ -15,9 +17,9 @@ from helptune.data.repetition import repetition
 from helptune.data.residue import control_token, cutoff_date, self_identity, truncated
 from helptune.data.words import words
 
-Filter = Callable[[Conversation], str | None]
+Filter = Callable[..., str | None]
 
-_LINK = re.compile(r"(?:https?://|www\.)\S+|\[[^\]]*\]\([^)\s]*\)")
+_LINK = re.compile(r"(?:https?://|www\.)\S+|\[[^\]\n]{0,200}\]\([^)\s]{0,2000}\)")
 _POINTING = frozenset(
     words(
         "see here this that check out try link the a at it is for look take read more info information go to and page "
@@ -36,11 +38,12 @@ def empty_turn(conversation: Conversation) -> str | None:
 
 
 def too_short(conversation: Conversation, *, min_characters: int = 1) -> str | None:
-    """An answer with fewer letters, digits or symbols such as emoji than `min_characters`: "...", "-" or "?"."""
+    """An answer with fewer than `min_characters` letters, digits and symbols (emoji too): "...", "-" or "?"."""
     for i, message in enumerate(conversation.messages):
-        count = sum(c.isalnum() or ord(c) > 0x2190 for c in message.content)
-        if message.role == "assistant" and count < min_characters:
-            return f"turn {i} has {count} letters and digits, the minimum is {min_characters}"
+        if message.role == "assistant":
+            count = sum(1 for _ in islice((c for c in message.content if category(c)[0] in "LNS"), min_characters))
+            if count < min_characters:
+                return f"turn {i} has {count} letters and digits, the minimum is {min_characters}"
     return None
 
 
@@ -103,7 +106,7 @@ def _asked(conversation: Conversation) -> str:
 
 def _drawn(conversation: Conversation) -> bool:
     """A table, or a drawing that the prompt asked for."""
-    table = len(re.findall(r"^\s*\|.*\|\s*$", conversation.reference, re.MULTILINE)) >= 3
+    table = len(re.findall(r"^[ \t]*\|.*\|[ \t]*$", conversation.reference, re.MULTILINE)) >= 3
     return table or bool(re.search(r"\b(?:ascii|draw|emojis?|pattern|morse|braille)\b", _asked(conversation), re.I))
 
 

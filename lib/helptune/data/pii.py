@@ -94,18 +94,16 @@ def _phones(text: str) -> Iterator[Found]:
                 continue
             national = digits[-10:]
         else:
-            if not 8 <= len(digits) <= 15 or len(set(digits)) < 4:
+            if not 8 <= len(digits) <= 15 or len(set(digits)) < 4 or (digits[0] == "1" and len(digits) != 11):
                 continue
-            national = digits[1:] if len(digits) == 11 and digits[0] == "1" else ""
+            national = digits[1:] if digits[0] == "1" else ""
         reserved = national[3:8] == "55501" or national[:3] in ("555", "800", "888", "877", "866", "855", "844", "833")
         if not (reserved or _FICTION.match(digits)):
             yield Found("phone", m.start(), m.end())
 
 
-_CARD = re.compile(
-    r"(?<![\w.+-])(?:3[47]\d{2}[ -]?\d{6}[ -]?\d{5}|[2-6]\d{3}(?:[ -]?\d{4}){3}(?:[ -]?\d{3})?)(?![\w-]|\.\d)"
-)
-_ISSUER = re.compile(r"4|5[1-5]|2[2-7]|3[47]|35|6011|64|65|62|50|56|58|6304|6759|676")
+_CARD = re.compile(r"(?<![\w.+-])(?:3[47]\d{2}[ -]?\d{6}[ -]?\d{5}|[2-6]\d{3}(?:[ -]?\d{4}){3})(?![\w-]|\.\d)")
+_ISSUER = re.compile(r"4|5[1-5]|2[2-7]|3[457]|6011|64[4-9]|65|62|50|67")
 
 
 def _cards(text: str) -> Iterator[Found]:
@@ -167,26 +165,30 @@ def _ssns(text: str) -> Iterator[Found]:
     return (Found("ssn", m.start(), m.end()) for m in _SSN.finditer(text) if m.group() not in _PUBLISHED)
 
 
-_IPV4 = re.compile(r"(?<![\w.-])\d{1,3}(?:\.\d{1,3}){3}(?![\w-]|\.\d)")
-_IPV6 = re.compile(r"(?<![\w:.])[23][0-9a-fA-F]{3}:(?:[0-9a-fA-F]{0,4}:){1,6}[0-9a-fA-F]{0,4}(?![\w:])")
+_IPV4 = re.compile(r"(?<![\w.-])\d{1,3}(?:\.\d{1,3}){3}(?![\w-]|\.\d|/\d)")
+_IPV6 = re.compile(r"(?<![\w:.])[23][0-9a-fA-F]{3}:(?:[0-9a-fA-F]{0,4}:){1,6}[0-9a-fA-F]{0,4}(?![\w:]|/\d)")
 _VERSION = re.compile(
-    r"(?:\bv|version|release|build|driver|firmware|section|chapter|rule|clause)[\s:=#]*$", re.IGNORECASE
+    r"(?:\bv|version|release|build|driver|firmware|section|chapter|rule|clause|[<>=~]=?)[\s:#]*$", re.I
 )
+_CONNECT = re.compile(r"\b(?:ip|address|addr|server|host|ping|connect\w*|ssh|from|traceroute)\b|://", re.I)
 _RESOLVERS = ("8.8.8.8", "8.8.4.4", "1.1.1.1", "1.0.0.1", "9.9.9.9", "208.67.222.222", "208.67.220.220")
 
 
 def _addresses(text: str) -> Iterator[Found]:
-    """Public addresses. Four small numbers are rather a version or a section, and resolvers are known to all."""
+    """Public addresses, but not the resolvers that all know.
+
+    Versions, sections and object identifiers have three dots too, and begin with a small number: such an address counts
+    only after a word that speaks of a network.
+    """
     for m in (*_IPV4.finditer(text), *_IPV6.finditer(text)):
         try:
-            public = ip_address(m.group()).is_global
+            address = ip_address(m.group())
         except ValueError:
             continue
-        numbered = "." in m.group() and (
-            all(len(part) == 1 for part in m.group().split("."))
-            or _VERSION.search(text[max(0, m.start() - 20) : m.start()])
-        )
-        if public and not numbered and m.group() not in _RESOLVERS:
+        before = text[max(0, m.start() - 40) : m.start()]
+        small = address.version == 4 and address.packed[0] < 20 and not _CONNECT.search(before)
+        numbered = address.version == 4 and (small or _VERSION.search(before))
+        if address.is_global and not address.is_multicast and not numbered and m.group() not in _RESOLVERS:
             yield Found("ip", m.start(), m.end())
 
 

@@ -6,7 +6,6 @@ timetable repeats its form, so these are far higher, and short answers are judge
 """
 
 import re
-from collections import Counter
 
 from helptune.data.conversation import Conversation
 from helptune.data.words import words
@@ -14,6 +13,7 @@ from helptune.data.words import words
 _HELD = re.compile(r"([^\s\-=_*#.~+|─━═█░▒▓])\1{29,}|([^\s\-=_*#.~+|─━═█░▒▓\d]{2,8}?)\2{14,}")
 _STUTTER = re.compile(r"\b(\w+)(?:[\s,.!]+\1\b){7,}", re.IGNORECASE)
 _FENCED = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
+_WANTED = re.compile(r"\brepeat|\b(?:\d+|three|four|five|six|seven|eight|nine|ten|twenty|fifty|hundred) times\b", re.I)
 _GRAM = 6
 
 
@@ -26,9 +26,7 @@ def repetition(
     `min_words` is judged by runs alone. A prompt that asks to repeat is obeyed.
     """
     for i, message in enumerate(conversation.messages):
-        if message.role != "assistant" or (
-            i and re.search(r"\b(?:repeat|times)\b", conversation.messages[i - 1].content)
-        ):
+        if message.role != "assistant" or (i and _WANTED.search(conversation.messages[i - 1].content)):
             continue
         text = _FENCED.sub(" ", message.content)
         if run := _HELD.search(text) or _STUTTER.search(text):
@@ -53,11 +51,10 @@ def _repeated(items: list[str], total: int) -> float:
 
 def _covered(w: list[str]) -> float:
     """Share of the words inside a run of _GRAM words that occurred before."""
-    seen: Counter[tuple[str, ...]] = Counter()
-    covered = [False] * len(w)
+    seen, covered = set(), [False] * len(w)
     for i in range(len(w) - _GRAM + 1):
         gram = tuple(w[i : i + _GRAM])
-        if seen[gram]:
+        if gram in seen:
             covered[i : i + _GRAM] = [True] * _GRAM
-        seen[gram] += 1
+        seen.add(gram)
     return sum(covered) / len(w)

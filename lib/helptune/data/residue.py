@@ -119,7 +119,7 @@ def truncated(conversation: Conversation, *, long_words: int = 80, fragment_word
     after a sentence.
     """
     text = conversation.reference.rstrip()
-    if len(re.findall(r"^\s*```", text, re.MULTILINE)) % 2:
+    if len(re.findall(r"^[ \t]*```", text, re.MULTILINE)) % 2:
         return "a code fence is not closed"
     last = text.rsplit("\n", 1)[-1]
     if len(text.split()) >= 5 and _HANGING.search(text) and not _closing(last):
