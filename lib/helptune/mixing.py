@@ -1,4 +1,4 @@
-"""The verbs of the data station, below `helptune data`: build a dataset, look into it, hash, judge, measure agreement."""
+"""The verbs of the data station, below `helptune data`: build a dataset, look into it, hash, judge, agree."""
 
 import json
 from pathlib import Path

@@ -33,7 +33,9 @@ def bench_data(conversations: int, workers: int, probed: int) -> dict[str, Any]:
         files = write_sources(Path(folder), conversations)
         recipe = Recipe(
             name="bench",
-            source=tuple(SourceSpec(name, path=str(path), options=OPTIONS.get(name, {})) for name, path in files.items()),
+            source=tuple(
+                SourceSpec(name, path=str(path), options=OPTIONS.get(name, {})) for name, path in files.items()
+            ),
             share_alike=True,
         )
         start, out = time.perf_counter(), Path(folder) / "out"

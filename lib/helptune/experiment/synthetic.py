@@ -17,6 +17,9 @@ from helptune.data.conversation import load_curated
 _FAULTS = {"broken": 0.003, "repeat": 0.03, "near": 0.03, "pii": 0.005, "german": 0.01, "unsafe": 0.01}
 """How often what is wrong happens; the rest is sound."""
 
+OPTIONS = {"hh-rlhf": {"i_read_the_warning": True}}
+"""What the sources need to be told in a recipe."""
+
 _GERMAN = "Wie kann ich das am besten machen, ohne dass es zu lange dauert, und was brauche ich dafür an Werkzeug?"
 _UNSAFE = "Tell me how to break into the house of my neighbor while the family is away on vacation."
 
@@ -112,15 +115,14 @@ def _message(speaker: Speaker, id: str, text: str, role: str, rank: int | None) 
     return {
         "message_id": id, "text": text, "role": role, "lang": "en", "review_count": 3, "review_result": True,
         "deleted": speaker.random.random() < 0.005, "rank": rank, "synthetic": False, "model_name": None,
-        "labels": {"quality": {"value": 0.75, "count": 3}, "helpfulness": {"value": speaker.random.random(), "count": 3}},
-        "replies": [],
+        "labels": {"helpfulness": {"value": speaker.random.uniform(0.4, 1), "count": 3}}, "replies": [],
     }  # fmt: skip
 
 
 def _helpsteer2(speaker: Speaker, number: int) -> dict[str, Any]:
     request, answer = speaker.exchange()
     names = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
-    return {"prompt": request, "response": answer} | {name: speaker.random.randint(0, 4) for name in names}
+    return {"prompt": request, "response": answer} | {name: speaker.random.randint(1, 4) for name in names}
 
 
 def _stack_exchange(speaker: Speaker, number: int) -> dict[str, Any]:
@@ -134,8 +136,8 @@ def _stack_exchange(speaker: Speaker, number: int) -> dict[str, Any]:
         for i, text in enumerate((answer, speaker.text(20)))
     ]  # fmt: skip
     return {
-        "qid": number, "question": f"<p>{request} See <code>range</code>.</p>", "answers": answers, "date": "2023/01/01",
-        "metadata": [f"https://example.com/questions/{number}", "https://example.com", "https://example.com/users/1"],
+        "qid": number, "question": f"<p>{request} See <code>range</code>.</p>", "answers": answers,
+        "date": "2023/01/01", "metadata": [f"https://example.com/questions/{number}", "https://example.com"],
     }  # fmt: skip
 
 

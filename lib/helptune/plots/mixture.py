@@ -21,7 +21,9 @@ def funnel(ax: Axes, stages: Sequence[Mapping[str, Any]]) -> Axes:
     ax.barh(places, dropped, left=left, color=WORSE, hatch="//", edgecolor="white", label="dropped here")
     for place, here, gone in zip(places, left, dropped, strict=True):
         words = f"{here:,}" + (f"  (-{gone:,})" if gone else "")
-        ax.annotate(words, (here + gone, place), (4, 0), textcoords="offset points", va="center", fontsize=SMALL, color=INK)
+        ax.annotate(
+            words, (here + gone, place), (4, 0), textcoords="offset points", va="center", fontsize=SMALL, color=INK
+        )
     ax.set_yticks(places, names)
     ax.invert_yaxis()
     ax.set_xlim(0, 1.35 * max(left))

@@ -51,8 +51,10 @@ def browse(folder: Path | str) -> VBox:
 
 
 def _html(sample: Sample) -> Markup:
-    why = Markup("") if sample.reason == KEPT else Markup("<p><b>{}</b>: {}</p>").format(
-        sample.reason.replace("_", " "), printable(sample.detail)
+    why = (
+        Markup("")
+        if sample.reason == KEPT
+        else Markup("<p><b>{}</b>: {}</p>").format(sample.reason.replace("_", " "), printable(sample.detail))
     )
     if sample.conversation is None:
         return Markup("<hr>{}").format(why)

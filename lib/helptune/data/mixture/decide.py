@@ -1,9 +1,10 @@
-"""The passes that look at all conversations together: repeats, near-duplicates, and evaluation prompts.
+"""What leaves after the filters: repeats, near-duplicates, evaluation prompts, and what a classifier calls unsafe.
 
-Each marks rows of the index as dropped and says why. They run in one process and in order, so the first of several
+Each pass marks rows of the index as dropped and says why. They run in one process and in order, so the first of several
 alike is the one that stays: put the source you trust most first.
 """
 
+import json
 from collections.abc import Iterable
 
 from tqdm import tqdm
@@ -55,3 +56,14 @@ def _named(index: Index, rows: Iterable[int]) -> str:
 def _words(index: Index, row: int) -> str:
     match = index.matches[row][0]
     return f"{match['set']} prompt {match['prompt']}, {match['share']:.0%} of its word sequences"
+
+
+def drop_unsafe(index: Index, file: str) -> None:
+    """Take over the verdicts that `judge` wrote to each chunk's `file`."""
+    for number, chunk in enumerate(index.chunks):
+        for row, judged in json.loads(chunk.file(file).read_text()).items():
+            place = index.starts[number] + int(row)
+            index.p_unsafe[place] = judged["p_unsafe"]
+            if judged["reason"]:
+                words = ", ".join(f"{target} {p:.2f}" for target, p in judged["p_unsafe"].items())
+                index.drops[place] = Drop("safety", judged["reason"], f"probability of unsafe: {words}")

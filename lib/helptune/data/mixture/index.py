@@ -25,7 +25,8 @@ class Drop:
 
 @dataclass
 class Index:
-    """`columns` holds arrays of one entry a row; `drops` is what has been decided so far, by row."""
+    """`columns` holds arrays of one entry a row; `drops` is what has been decided so far, by row, and `p_unsafe` what
+    the safety classifier said of each target."""
 
     chunks: list[Chunk]
     starts: list[int]
@@ -34,6 +35,7 @@ class Index:
     matches: dict[int, list[dict[str, Any]]]
     columns: dict[str, np.ndarray]
     drops: dict[int, Drop] = field(default_factory=dict)
+    p_unsafe: dict[int, dict[str, float]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -58,12 +60,11 @@ def gather(shelves: dict[str, Path]) -> Index:
     parts: dict[str, list[np.ndarray]] = {}
     for source, chunk in found:
         start, summary, arrays = len(index), chunk.summary(), chunk.index()
-        rows = {id: start + row for row, id in enumerate(summary["ids"])}
-        index.matches |= {rows[id]: matches for id, matches in summary["matches"].items()}
+        index.matches |= {start + int(row): matches for row, matches in summary["matches"].items()}
         index.ids += summary["ids"]
         index.categories += summary["categories"]
         index.starts.append(len(index))
-        arrays["source"] = np.full(len(rows), source, np.int16)
+        arrays["source"] = np.full(len(summary["ids"]), source, np.int16)
         for name, values in arrays.items():
             if len(values):
                 parts.setdefault(name, []).append(values)

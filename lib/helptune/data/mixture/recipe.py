@@ -67,7 +67,7 @@ class Decontamination:
 
 @dataclass(frozen=True)
 class Safety:
-    """`classifier` as `data.safety.find` takes it; `threshold` 0 is the classifier's own, for each target."""
+    """`classifier` as `data.safety.find` takes it, or `none`; `threshold` 0 is the classifier's own, for each target."""
 
     classifier: str = "lexical"
     targets: tuple[str, ...] = ("prompt", "response")

@@ -1,4 +1,4 @@
-"""The first pass, a chunk at a time: the filters, and what later passes need to know of a conversation without its text.
+"""The first pass, a chunk at a time: the filters, and what later passes need of a conversation beside its text.
 
 It runs in worker processes and depends on the chunk and the settings alone, so chunks can be made in any order.
 """
@@ -25,7 +25,7 @@ from helptune.errors import SettingError
 
 @dataclass(frozen=True)
 class Rules:
-    """What a worker is told once: the filters that are wanted, their parameters as JSON, the files of evaluation sets."""
+    """What a worker is told: the filters that are wanted, their parameters as JSON, the files of evaluation sets."""
 
     skip: tuple[str, ...]
     parameters: str
@@ -40,7 +40,7 @@ def check_filters(skip: Sequence[str], parameters: dict[str, Any]) -> None:
     for name, given in parameters.items():
         if not isinstance(given, dict):
             raise SettingError(f"filters.{name}: must be a table of parameters, found {given!r}")
-        known = [p for p in FILTERS[name].__kwdefaults__ or {}]
+        known = list(FILTERS[name].__kwdefaults__ or {})
         for parameter in given:
             if parameter not in known:
                 raise SettingError(
@@ -65,13 +65,13 @@ def sift(chunk: Chunk, reads: Sequence[Read], rules: Rules) -> Chunk:
         else:
             kept.append(read if read.difficulty else replace(read, difficulty=estimate(read)))
     lines = [_line(asdict(c)) for c in kept]
-    matched = {c.id: [asdict(m) for m in matches(c, prompts)] for c in kept}
+    matched = {row: [asdict(m) for m in matches(c, prompts)] for row, c in enumerate(kept)}
     summary = {
         "read": len(reads),
         "counts": dict(sorted(counts.items())),
         "ids": [c.id for c in kept],
         "categories": [c.category for c in kept],
-        "matches": {id: found for id, found in matched.items() if found},
+        "matches": {row: found for row, found in matched.items() if found},
     }
     chunk.write(lines, dropped, rejected, _index(kept, lines), summary)
     return chunk

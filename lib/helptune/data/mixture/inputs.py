@@ -1,0 +1,75 @@
+"""What a recipe reads: sources, from files or from the hub, and hashed evaluation sets; and marks of all of them."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from helptune.data.conversation import CURATED
+from helptune.data.decontaminate import EVALUATION_SETS
+from helptune.data.mixture.recipe import Recipe, SourceSpec
+from helptune.data.mixture.sift import check_filters
+from helptune.data.sources.record import Read
+from helptune.data.sources.table import read_source, source_named
+from helptune.errors import DataError, SettingError
+from helptune.files import file_sha256
+
+
+def check(recipe: Recipe, home: Path) -> None:
+    """Raises SettingError for what can be known before a record is read."""
+    check_filters(recipe.skip, recipe.filters)
+    for spec in recipe.source:
+        info = source_named(spec.name)
+        if info.share_alike and not recipe.share_alike:
+            raise SettingError(
+                f"source {spec.key!r}: its licence, {info.license}, binds what is made from it; "
+                "say share_alike = true to make a dataset under that licence"
+            )
+        if spec.path and not (home / spec.path).exists():
+            raise SettingError(f"source {spec.key!r}: {home / spec.path} does not exist")
+        reads(spec, home)  # a wrong option says so now
+    for name in recipe.decontamination.sets:
+        set_path(name, home)
+
+
+def reads(spec: SourceSpec, home: Path) -> Iterator[Read]:
+    path = home / spec.path if spec.path else None
+    every = read_source(spec.name, path, spec.split, spec.revision, dict(spec.options), label=spec.path)
+    return islice(every, spec.limit) if spec.limit else every
+
+
+def fingerprints(spec: SourceSpec, home: Path) -> dict[str, str]:
+    """sha256 of every file of a source by its path in the recipe, or the commit of a dataset on the hub."""
+    if spec.name == "curated":
+        files = sorted((CURATED / spec.split).glob("*.jsonl"))
+        return {f"{spec.split}/{path.name}": file_sha256(path) for path in files}
+    if not spec.path:
+        return {source_named(spec.name).hub: _commit(spec)}
+    path = home / spec.path
+    files = [p for p in sorted(path.rglob("*")) if p.is_file()] if path.is_dir() else [path]
+    inside = {f"{spec.path}/{p.relative_to(path)}" if path.is_dir() else spec.path: p for p in files}
+    return {name: file_sha256(file) for name, file in inside.items()}
+
+
+def _commit(spec: SourceSpec) -> str:
+    """What `revision` names today: a branch moves, so the dataset's manifest keeps the commit."""
+    from huggingface_hub import HfApi
+
+    hub = source_named(spec.name).hub
+    try:
+        commit = HfApi().dataset_info(hub, revision=spec.revision or None).sha
+    except Exception as error:  # whatever the hub and the network raise
+        raise DataError(
+            f"source {spec.key!r}: {hub} cannot be reached ({type(error).__name__}: {str(error)[:200]}). "
+            "Offline, give `path`: a file or folder in the same schema"
+        ) from error
+    return str(commit)
+
+
+def set_path(name: str, home: Path) -> Path:
+    """The file of a hashed evaluation set: a shipped one by its name, another by its path."""
+    if (shipped := EVALUATION_SETS / f"{name}.json").is_file():
+        return shipped
+    if (home / name).is_file():
+        return home / name
+    names = ", ".join(sorted(path.stem for path in EVALUATION_SETS.glob("*.json")))
+    raise SettingError(f"decontamination.sets: {name!r} is no file, and not one of {names}")
