@@ -56,3 +56,22 @@ def inspect(
         show(read_manifest(folder), console())
     wanted = Wanted(category, source, difficulty, reason or KEPT)
     print("\n\n".join(text(sample) for sample in samples(folder, wanted, count, seed)))
+
+
+@data.command("hash")
+def hash_prompts(
+    prompts: Annotated[Path, typer.Argument(help="JSON lines of prompts or conversations, or plain lines.")],
+    out: Annotated[Path, typer.Option(help="The file of hashes, to name in a recipe.")],
+    name: Annotated[str, typer.Option(help="Of the set; by default that of the file.")] = "",
+    source: Annotated[str, typer.Option(help="Where the prompts come from.")] = "",
+    spdx: Annotated[str, typer.Option("--license", help="Their licence, as an SPDX identifier.")] = "unknown",
+) -> None:
+    """Hash an evaluation set, so that a build can keep its prompts out without holding them.
+
+    Example: [bold]helptune data hash exam.jsonl --name exam --out exam.json[/bold]
+    """
+    from helptune.data.decontaminate import hash_file, write_set
+
+    hashed = hash_file(prompts, name, source, spdx)
+    write_set(out, hashed)
+    print(f'{out}: {len(hashed.hashes)} prompts; name it in a recipe: [decontamination] sets = ["{out}"]')

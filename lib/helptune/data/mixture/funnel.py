@@ -42,10 +42,10 @@ def funnel(index: Index, keys: Sequence[str], filters: Sequence[str]) -> Funnel:
         read[chunk.key] += summary["read"]
         for reason, count in summary["counts"].items():
             steps[chunk.key, "filter" if reason in filters else "source", reason] += count
-    sources = index.columns["source"] if len(index) else []
-    kept = Counter(keys[sources[row]] for row in index.alive)
+    sources = [keys[number] for number in index.columns["source"].tolist()] if len(index) else []
+    kept = Counter(sources[row] for row in index.alive)
     for row, drop in index.drops.items():
-        steps[keys[sources[row]], drop.stage, drop.reason] += 1
+        steps[sources[row], drop.stage, drop.reason] += 1
     order = {stage: number for number, stage in enumerate(STAGES)}
     rows = sorted(steps.items(), key=lambda item: (keys.index(item[0][0]), order[item[0][1]], item[0][2]))
     found = Funnel(

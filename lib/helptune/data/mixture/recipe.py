@@ -67,7 +67,7 @@ class Decontamination:
 
 @dataclass(frozen=True)
 class Safety:
-    """`classifier` as `data.safety.find` takes it, or `none`; `threshold` 0 is the classifier's own, for each target."""
+    """`classifier` as `data.safety.find` takes it, or `none`; `threshold` 0 is its own one for each target."""
 
     classifier: str = "lexical"
     targets: tuple[str, ...] = ("prompt", "response")
@@ -136,6 +136,8 @@ class Recipe:
         if any(weighted) and not all(weighted):
             bare = self.source[weighted.index(False)].key
             raise SettingError(f"source {bare!r}: has no weight while others have one; weigh all sources, or none")
+        if self.size and not any(weighted):
+            raise SettingError("size: is shared out by weights, and no source has one; give each a weight")
         keys = [s.key for s in self.source]
         if again := next((key for i, key in enumerate(keys) if key in keys[:i]), None):
             raise SettingError(f"source {again!r} comes twice; give each part an id of its own")

@@ -35,8 +35,9 @@ def _converter() -> Any:
         def convert_img(self, el: Any, text: str, parent_tags: Any) -> str:
             return el.get("alt") or ""
 
-    plain = {"escape_asterisks": False, "escape_underscores": False, "escape_misc": False}
-    return Converter(heading_style="ATX", bullets="-", wrap=False, **plain)
+    return Converter(
+        heading_style="ATX", bullets="-", escape_asterisks=False, escape_underscores=False, escape_misc=False
+    )
 
 
 def _language(pre: Any) -> str:

@@ -94,7 +94,7 @@ def _treeless(message: dict[str, Any]) -> str:
 def _read_messages(rows: list[Row], languages: list[str], source: str) -> Iterator[Read]:
     """The conversation of one tree that comes as single messages, and what is wrong with them."""
     nodes: dict[str, dict[str, Any]] = {}
-    roots = []
+    roots: list[tuple[Row, dict[str, Any]]] = []
     for row in rows:
         id, parent = row.value["message_id"], row.value.get("parent_id")
         if id in nodes:
@@ -189,8 +189,9 @@ def _label(message: dict[str, Any], name: str) -> tuple[float, int]:
         label = labels.get(name)
         found = (label.get("value"), label.get("count")) if isinstance(label, dict) else (None, None)
     value, count = found
-    known = isinstance(value, (int, float)) and 0 <= value <= 1 and isinstance(count, int) and count > 0
-    return (float(value), count) if known else (0.0, 0)  # type: ignore[arg-type]
+    if isinstance(value, (int, float)) and 0 <= value <= 1 and isinstance(count, int) and count > 0:
+        return float(value), count
+    return 0.0, 0
 
 
 def _record(path: list[dict[str, Any]], tree: Any, source: str) -> dict[str, Any]:

@@ -83,9 +83,11 @@ def _text_rows(path: Path, name: str) -> Iterator[Row | Rejected]:
     number = 0
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            whole = path.name.endswith((".json", ".json.gz")) and _is_list(file)
-            for number, line in enumerate([file.read()] if whole else bounded_lines(file), start=1):
-                yield from _list_rows(line, name) if whole else _line_rows(line, name, number)
+            if path.name.endswith((".json", ".json.gz")) and _is_list(file):
+                yield from _list_rows(file.read(), name)
+                return
+            for number, line in enumerate(bounded_lines(file), start=1):
+                yield from _line_rows(line, name, number)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         yield Rejected(name, number + 1, MALFORMED, f"the compressed file breaks off here ({error})")
 

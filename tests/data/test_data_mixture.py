@@ -1,0 +1,256 @@
+"""A build loses nothing, repeats itself bit by bit, survives a kill, and lets no evaluation prompt through."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from helptune.data.conversation import load_curated, read_conversations
+from helptune.data.decontaminate import hash_set, write_set
+from helptune.data.mixture.build import build
+from helptune.data.mixture.inspect import Wanted, read_manifest, samples, text
+from helptune.data.mixture.recipe import Balance, Decontamination, Recipe, Safety, SourceSpec
+from helptune.errors import DataError, SettingError
+from helptune.experiment.synthetic import OPTIONS, write_sources
+from helptune.lock import working_alone
+
+UNJUDGED = Safety("none")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """1,200 synthetic records in each of four schemas: more than one chunk a source."""
+    folder = tmp_path_factory.mktemp("sources")
+    write_sources(folder, 4_800)
+    return folder
+
+
+def recipe_of(home, **changes):
+    names = sorted(path.name for path in home.iterdir() if (path / "train.jsonl").exists())
+    sources = tuple(SourceSpec(n, path=f"{n}/train.jsonl", options=OPTIONS.get(n, {})) for n in names)
+    return Recipe(**{"name": "test", "source": sources, "share_alike": True, "safety": UNJUDGED} | changes)
+
+
+@pytest.fixture(scope="module")
+def built(home, tmp_path_factory):
+    out = tmp_path_factory.mktemp("built") / "out"
+    build(recipe_of(home), home, out)
+    return out
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def messages_file(path, texts, **fields):
+    lines = [
+        {"id": f"{path.stem}-{i}", "messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]}
+        for i, (q, a) in enumerate(texts)
+    ]
+    path.write_text(
+        "".join(json.dumps({"license": "MIT", "source": path.stem} | line | fields) + "\n" for line in lines)
+    )
+
+
+def different_texts(path, count):
+    """Curated conversations under other ids: real texts that no filter drops."""
+    chosen = load_curated("train")[:count]
+    messages_file(path, [(c.messages[0].content, c.messages[1].content) for c in chosen])
+
+
+def test_every_record_is_kept_or_has_a_reason(built):
+    manifest = read_manifest(built)
+    read = sum(manifest["funnel"]["read"].values())
+    lines = {name: (built / name).read_text().splitlines() for name in manifest["files"]}
+    assert read == 4_800 == sum(map(len, lines.values()))
+    reasons = Counter(json.loads(line)["reason"] for line in lines["dropped.jsonl"])
+    reasons += Counter(json.loads(line)["code"] for line in lines["rejected.jsonl"])
+    assert reasons == Counter({s["reason"]: 0 for s in manifest["funnel"]["steps"]}) + sum(
+        (Counter({s["reason"]: s["count"]}) for s in manifest["funnel"]["steps"]), Counter()
+    )
+    assert manifest["stages"][-1]["left"] == len(lines["train.jsonl"])
+
+
+def test_what_is_handed_over_is_what_everything_else_reads(built):
+    kept = list(read_conversations(built / "train.jsonl"))
+    assert {c.source for c in kept} == {"oasst2", "helpsteer2", "stackexchange", "hh-rlhf"}
+    assert all(c.meta["author_url"] and c.license == "CC-BY-SA-4.0" for c in kept if c.source == "stackexchange")
+
+
+def test_the_faults_of_the_sources_are_found(built):
+    found = {step["reason"] for step in read_manifest(built)["funnel"]["steps"]}
+    assert {"malformed", "no_answer", "pii", "language", "exact_duplicate", "near_duplicate"} <= found
+
+
+def test_a_malformed_record_is_reported_with_file_line_and_reason(home, built):
+    rejected = [json.loads(line) for line in (built / "rejected.jsonl").read_text().splitlines()]
+    broken = [r for r in rejected if r["code"] == "malformed" and r["source"] == "helpsteer2"]
+    lines = (home / "helpsteer2" / "train.jsonl").read_text().splitlines()
+    assert broken
+    for record in broken:
+        assert record["file"] == "helpsteer2/train.jsonl"
+        assert "not valid JSON" in record["reason"]
+        with pytest.raises(json.JSONDecodeError):
+            json.loads(lines[record["line"] - 1])
+
+
+def test_two_builds_of_one_recipe_are_byte_identical(home, built, tmp_path):
+    """Wherever they are, and however many processes work on them."""
+    build(recipe_of(home), home, tmp_path / "again", workers=1)
+    assert contents(tmp_path / "again") == contents(built)
+
+
+def test_a_killed_build_goes_on_to_the_same_bytes(home, built, tmp_path):
+    out, work = tmp_path / "out", tmp_path / ".out.building"
+    code = f"""
+from pathlib import Path
+from helptune.data.mixture.build import build
+import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_data_mixture import recipe_of
+if __name__ == "__main__":
+    build(recipe_of(Path({str(home)!r})), Path({str(home)!r}), Path({str(out)!r}))
+"""
+    script = tmp_path / "run.py"
+    script.write_text(code)
+    process = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(work.rglob("*.done.json")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    done = {path: path.stat().st_mtime_ns for path in work.rglob("*.done.json")}
+    assert done
+    assert not out.exists()
+    wait_until_free(work)
+    build(recipe_of(home), home, out)
+    assert contents(out) == contents(built)
+    assert not work.exists()
+
+
+def wait_until_free(work):
+    """The workers of a killed build end by themselves; so does its lock, which they share."""
+    for _ in range(200):
+        try:
+            with working_alone(work):
+                return
+        except Exception:
+            time.sleep(0.05)
+    raise AssertionError("the workers of a killed build go on")
+
+
+def test_a_finished_build_is_not_repeated_and_another_is_refused(home, built):
+    before = {path: path.stat().st_mtime_ns for path in built.iterdir()}
+    build(recipe_of(home), home, built)
+    assert {path: path.stat().st_mtime_ns for path in built.iterdir()} == before
+    with pytest.raises(SettingError, match="not empty"):
+        build(recipe_of(home, seed=18), home, built)
+
+
+def test_a_limit_on_malformed_records_stops_a_build_and_names_the_first(tmp_path):
+    different_texts(tmp_path / "a.jsonl", 20)
+    with (tmp_path / "a.jsonl").open("a") as file:
+        file.write('{"messages": [}\n')
+    recipe = Recipe("x", (SourceSpec("messages", path="a.jsonl"),), max_malformed=0.01, safety=UNJUDGED)
+    with pytest.raises(DataError, match=r"1 of 21 records are malformed.*a.jsonl:21: not valid JSON"):
+        build(recipe, tmp_path, tmp_path / "out")
+    manifest = build(replace(recipe, max_malformed=0.1), tmp_path, tmp_path / "out")
+    assert manifest["funnel"]["kept"] == {"messages": 20}
+
+
+def test_an_evaluation_prompt_fails_the_build(tmp_path):
+    different_texts(tmp_path / "a.jsonl", 20)
+    stolen = load_curated("train")[3].messages[0].content
+    write_set(tmp_path / "exam.json", hash_set([stolen], "exam", "mine", "MIT"))
+    gate = Decontamination(("exam.json",))
+    recipe = Recipe("x", (SourceSpec("messages", path="a.jsonl"),), decontamination=gate, safety=UNJUDGED)
+    with pytest.raises(DataError, match=r"1 conversations match prompts of an evaluation set: a-3 \(exam prompt 0"):
+        build(recipe, tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    dropping = replace(recipe, decontamination=replace(gate, on_match="drop"))
+    manifest = build(dropping, tmp_path, tmp_path / "out")
+    assert manifest["funnel"]["kept"] == {"messages": 19}
+    (sample,) = samples(tmp_path / "out", Wanted(reason="evaluation_prompt"))
+    assert sample.conversation["id"] == "a-3"
+
+
+def test_of_repeats_the_first_source_keeps_its_own(tmp_path):
+    for name in ("a", "b"):
+        different_texts(tmp_path / f"{name}.jsonl", 10)
+    sources = tuple(SourceSpec("messages", id=name, path=f"{name}.jsonl") for name in "ab")
+    manifest = build(Recipe("x", sources, safety=UNJUDGED), tmp_path, tmp_path / "out")
+    assert manifest["funnel"]["kept"] == {"a": 10, "b": 0}
+    assert manifest["funnel"]["steps"] == [
+        {"source": "b", "stage": "duplicates", "reason": "exact_duplicate", "count": 10}
+    ]
+
+
+def test_weights_caps_and_cells_are_kept(tmp_path):
+    texts = [(c.messages[0].content, c.messages[1].content) for c in load_curated("train")]
+    messages_file(tmp_path / "a.jsonl", texts[:90], category="facts", difficulty="easy")
+    messages_file(tmp_path / "b.jsonl", texts[90:150])
+    sources = tuple(SourceSpec("messages", id=n, path=f"{n}.jsonl", weight=w) for n, w in (("a", 1), ("b", 3)))
+    recipe = Recipe("x", sources, safety=UNJUDGED, heldout=10)
+    manifest = build(recipe, tmp_path, tmp_path / "weighed")
+    assert manifest["funnel"]["kept"] == {"a": 20, "b": 60}
+    assert manifest["files"]["heldout.jsonl"]["rows"] == 10
+    capped = replace(recipe, balance=Balance(per_cell=5), source=tuple(replace(s, weight=0) for s in sources))
+    manifest = build(capped, tmp_path, tmp_path / "capped")
+    assert manifest["funnel"]["kept"]["a"] == 5
+
+
+def test_a_changed_weight_does_not_repeat_the_filters(home, tmp_path, monkeypatch):
+    """What was sifted stays on the shelf until a dataset is whole."""
+    recipe = recipe_of(home)
+    impossible = replace(recipe, size=10**6, source=tuple(replace(s, weight=1) for s in recipe.source))
+    with pytest.raises(SettingError, match="cannot be had"):
+        build(impossible, home, tmp_path / "out")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.done.json")}
+    assert len(before) == 8
+    with pytest.raises(SettingError, match="cannot be had"):
+        build(replace(impossible, size=10**5), home, tmp_path / "out")
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.done.json")} == before
+
+
+def test_a_changed_input_is_read_again(tmp_path):
+    different_texts(tmp_path / "a.jsonl", 10)
+    recipe = Recipe("x", (SourceSpec("messages", path="a.jsonl"),), safety=UNJUDGED)
+    first = build(recipe, tmp_path, tmp_path / "first")
+    different_texts(tmp_path / "a.jsonl", 11)
+    second = build(recipe, tmp_path, tmp_path / "second")
+    assert (first["funnel"]["kept"], second["funnel"]["kept"]) == ({"messages": 10}, {"messages": 11})
+    assert first["version"] != second["version"]
+
+
+def test_a_source_without_a_record_is_an_error(tmp_path):
+    (tmp_path / "a.jsonl").write_text("\n")
+    with pytest.raises(DataError, match="'messages': has no records"):
+        build(Recipe("x", (SourceSpec("messages", path="a.jsonl"),), safety=UNJUDGED), tmp_path, tmp_path / "out")
+
+
+def test_samples_are_those_asked_for(built):
+    for sample in samples(built, Wanted(source="hh-rlhf", reason="pii"), count=3):
+        assert sample.conversation["source"] == "hh-rlhf"
+        assert sample.detail.startswith("turn")
+    assert samples(built, Wanted(), seed=1) == samples(built, Wanted(), seed=1) != samples(built, Wanted(), seed=2)
+    with pytest.raises(DataError, match="reasons for which records are missing: .*pii"):
+        samples(built, Wanted(reason="nonsense"))
+
+
+def test_a_sample_moves_no_cursor(tmp_path):
+    messages_file(tmp_path / "a.jsonl", [("What does this do? \x1b[2Jgone", "It clears the screen of a terminal.")])
+    recipe = Recipe("x", (SourceSpec("messages", path="a.jsonl"),), safety=UNJUDGED)
+    build(recipe, tmp_path, tmp_path / "out")
+    (sample,) = samples(tmp_path / "out", Wanted())
+    assert "\x1b" not in text(sample)
+
+
+def test_a_folder_that_is_no_dataset_is_refused(tmp_path):
+    with pytest.raises(DataError, match="not a dataset of"):
+        samples(tmp_path, Wanted())
