@@ -239,7 +239,7 @@ def test_samples_are_those_asked_for(built):
         assert sample.conversation["source"] == "hh-rlhf"
         assert sample.detail.startswith("turn")
     assert samples(built, Wanted(), seed=1) == samples(built, Wanted(), seed=1) != samples(built, Wanted(), seed=2)
-    with pytest.raises(DataError, match="reasons for which records are missing: .*pii"):
+    with pytest.raises(DataError, match=r"reasons for which records are missing: .*pii"):
         samples(built, Wanted(reason="nonsense"))
 
 

@@ -9,13 +9,16 @@ from typing import Any
 from tqdm import tqdm
 
 from helptune import __version__
+from helptune.data.mixture.card import write_card
 from helptune.data.mixture.funnel import Funnel, table
 from helptune.data.mixture.index import Index, conversations
 from helptune.data.mixture.recipe import Recipe
 from helptune.files import file_sha256, write_text
+from helptune.plots.mixture import funnel
+from helptune.plots.style import blank
 
 MANIFEST, TRAIN, HELDOUT = "manifest.json", "train.jsonl", "heldout.jsonl"
-DROPPED, REJECTED = "dropped.jsonl", "rejected.jsonl"
+DROPPED, REJECTED, PICTURE = "dropped.jsonl", "rejected.jsonl", "funnel.png"
 _FILES = (TRAIN, HELDOUT, DROPPED, REJECTED)
 
 
@@ -42,6 +45,7 @@ def write_dataset(build: Build, folder: Path) -> None:
         _write(folder / name, (json.dumps(r) for r in _judged(build.index, chosen)), len(chosen))
     _write(folder / DROPPED, _dropped(build.index), None)
     _write(folder / REJECTED, _rejected(build.index), None)
+    stages = table(build.funnel)
     manifest = {
         "name": build.recipe.name,
         "version": build.version,
@@ -50,11 +54,15 @@ def write_dataset(build: Build, folder: Path) -> None:
         "inputs": build.inputs,
         "files": {name: _facts(folder / name) for name in _FILES},
         "funnel": asdict(build.funnel),
-        "stages": table(build.funnel),
+        "stages": stages,
         "safety": build.classifier,
         "agreement": build.agreement,
     }
     write_text(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+    write_card(folder, manifest)
+    picture = funnel(blank(7.0, 3.2), stages).get_figure(root=True)
+    assert picture is not None
+    picture.savefig(folder / PICTURE, dpi=150, metadata={"Software": None})
 
 
 def _facts(path: Path) -> dict[str, Any]:

@@ -1,0 +1,133 @@
+"""The card of a dataset that was built: everything a stranger would ask, written from what the build counted."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from helptune.data.conversation import read_conversations
+from helptune.data.croissant import Split, croissant
+from helptune.data.describe import Description, describe, table
+from helptune.data.sources.table import SOURCES
+
+CARD, CROISSANT = "README.md", "croissant.json"
+_FEATURES = ("source", "license", "category", "difficulty", "language", "user turns", "words")
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+
+
+def write_card(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Write README.md, with the header the Hugging Face hub reads, and croissant.json beside the files of `folder`."""
+    splits = {
+        name.removesuffix(".jsonl"): describe(read_conversations(folder / name))
+        for name in ("train.jsonl", "heldout.jsonl")
+        if manifest["files"][name]["rows"]
+    }
+    (folder / CARD).write_text(card(manifest, splits), encoding="utf-8")
+    files = {split: Split(f"{split}.jsonl", manifest["files"][f"{split}.jsonl"]["sha256"]) for split in splits}
+    about = f"Conversations for helpful supervised fine-tuning, built by helptune from {', '.join(_names(manifest))}."
+    url = "https://pypi.org/project/helptune"
+    (folder / CROISSANT).write_text(
+        croissant(manifest["name"], about, " AND ".join(licenses(splits)), url, manifest["version"], files),
+        encoding="utf-8",
+    )
+
+
+def licenses(splits: Mapping[str, Description]) -> list[str]:
+    return sorted({name for found in splits.values() for name in found.counts.get("license", {})})
+
+
+def card(manifest: Mapping[str, Any], splits: Mapping[str, Description]) -> str:
+    """Markdown: a header, then the numbers of `manifest` and of the `splits` as tables."""
+    rows = sum(found.rows for found in splits.values())
+    own = licenses(splits)
+    header = {
+        "pretty_name": manifest["name"],
+        "license": own[0].lower() if len(own) == 1 else "other",
+        "language": sorted({lang for found in splits.values() for lang in found.counts.get("language", {})}),
+        "task_categories": ["text-generation"],
+        "size_categories": [next((name for size, name in _SIZES if rows < size), "n>1M")],
+        "tags": ["conversational", "instruction-tuning"],
+        "configs": [
+            {"config_name": "default", "data_files": [{"split": s, "path": f"{s}.jsonl"} for s in splits]},
+        ],
+    }
+    if header["license"] == "other":
+        header["license_name"] = " AND ".join(own)
+    parts = [
+        f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n\n# {manifest['name']}\n",
+        f"Built by helptune {manifest['helptune']} from its recipe, version `{manifest['version']}`. The same recipe "
+        "and the same inputs give the same bytes. Every number below was counted by the build.\n",
+        "## Files\n",
+        _files(manifest),
+        "## Sources\n",
+        _sources(manifest),
+        "## What became of every record\n",
+        _funnel(manifest),
+        _reasons(manifest),
+        "## What is in it\n",
+        *(table(name, splits) + "\n" for name in _FEATURES),
+        "## Gates\n",
+        _gates(manifest),
+    ]
+    return "\n".join(parts)
+
+
+def _names(manifest: Mapping[str, Any]) -> list[str]:
+    return [SOURCES[spec["name"]].title for spec in manifest["recipe"]["source"]]
+
+
+def _files(manifest: Mapping[str, Any]) -> str:
+    rows = [f"| {name} | {facts['rows']} | {facts['sha256']} |" for name, facts in manifest["files"].items()]
+    return "\n".join(["| file | rows | sha256 |\n| --- | ---: | --- |", *rows, ""])
+
+
+def _sources(manifest: Mapping[str, Any]) -> str:
+    lines = ["| source | what it is | licence | read | kept | inputs |\n| --- | --- | --- | ---: | ---: | --- |"]
+    cautions = []
+    for spec in manifest["recipe"]["source"]:
+        key, info = spec["id"] or spec["name"], SOURCES[spec["name"]]
+        inputs = "; ".join(f"{file} {mark[:12]}" for file, mark in manifest["inputs"][key].items())
+        read, kept = manifest["funnel"]["read"][key], manifest["funnel"]["kept"][key]
+        lines.append(f"| {key} | {info.title} | {info.license} | {read} | {kept} | {inputs} |")
+        cautions += [f"- **{key}**: meant for: {info.intended} {info.caution}".rstrip()]
+    return "\n".join([*lines, "", *dict.fromkeys(cautions), ""])
+
+
+def _funnel(manifest: Mapping[str, Any]) -> str:
+    rows = [f"| {row['stage']} | {row['dropped']} | {row['left']} |" for row in manifest["stages"]]
+    return "\n".join(["| stage | dropped | left |\n| --- | ---: | ---: |", *rows, ""])
+
+
+def _reasons(manifest: Mapping[str, Any]) -> str:
+    rows = [
+        f"| {step['stage']} | {step['reason']} | {step['source']} | {step['count']} |"
+        for step in manifest["funnel"]["steps"]
+    ]
+    return "\n".join(["| dropped at | reason | source | records |\n| --- | --- | --- | ---: |", *rows, ""])
+
+
+def _gates(manifest: Mapping[str, Any]) -> str:
+    recipe, safety, agreement = manifest["recipe"], manifest["safety"], manifest["agreement"]
+    sets, fate = recipe["decontamination"]["sets"], recipe["decontamination"]["on_match"]
+    lines = [
+        f"- **Evaluation prompts**: none of {', '.join(sets)} is among the prompts; a match "
+        f"{'would have failed the build' if fate == 'fail' else 'was dropped'}.",
+        f"- **Duplicates**: conversations whose word sequences overlap by {recipe['duplicates']['threshold']:.0%} or "
+        "more, as MinHash estimates it, count as one.",
+    ]
+    if safety["classifier"] == "none":
+        lines.append("- **Safety**: no classifier has looked at it.")
+    else:
+        limits = ", ".join(f"{target} {p:.3f}" for target, p in safety["thresholds"].items())
+        lines.append(
+            f"- **Safety**: screened by `{safety['classifier']}`, version `{safety['version']}`, dropped from probability "
+            f"{limits} on. Its measured errors are on its own card; it is a screen."
+        )
+    rated = "- **Agreement**: no rating file is part of this build."
+    if agreement:
+        rated = (
+            f"- **Agreement**: {agreement['measure']} {agreement['after']:.2f} after filtering ({agreement['before']:.2f} "
+            f"before), {agreement['retention']:.0%} of the items retained."
+        )
+    return "\n".join([*lines, rated, f"- **Seed**: {recipe['seed']}.", ""])
