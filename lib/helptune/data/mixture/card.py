@@ -121,13 +121,13 @@ def _gates(manifest: Mapping[str, Any]) -> str:
     else:
         limits = ", ".join(f"{target} {p:.3f}" for target, p in safety["thresholds"].items())
         lines.append(
-            f"- **Safety**: screened by `{safety['classifier']}`, version `{safety['version']}`, dropped from probability "
-            f"{limits} on. Its measured errors are on its own card; it is a screen."
+            f"- **Safety**: screened by `{safety['classifier']}`, version `{safety['version']}`, dropped from "
+            f"probability {limits} on. Its measured errors are on its own card; it is a screen."
         )
     rated = "- **Agreement**: no rating file is part of this build."
     if agreement:
         rated = (
-            f"- **Agreement**: {agreement['measure']} {agreement['after']:.2f} after filtering ({agreement['before']:.2f} "
-            f"before), {agreement['retention']:.0%} of the items retained."
+            f"- **Agreement**: {agreement['measure']} {agreement['after']:.2f} after filtering, "
+            f"{agreement['before']:.2f} before, {agreement['retention']:.0%} of the items retained."
         )
     return "\n".join([*lines, rated, f"- **Seed**: {recipe['seed']}.", ""])
