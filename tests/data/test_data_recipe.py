@@ -74,7 +74,7 @@ def test_share_alike_must_be_asked_for(tmp_path):
     """Its licence binds whoever publishes what is made of it."""
     (tmp_path / "q.jsonl").write_text("")
     text = 'name = "x"\n{}[[source]]\nname = "stack-exchange-preferences"\npath = "q.jsonl"'
-    with pytest.raises(SettingError, match="CC-BY-SA-4.0, binds what is made from it"):
+    with pytest.raises(SettingError, match=r"CC-BY-SA-4\.0, binds what is made from it"):
         check(recipe(tmp_path, text.format("")), tmp_path)
     check(recipe(tmp_path, text.format("share_alike = true\n")), tmp_path)
 
@@ -89,7 +89,7 @@ def test_hh_rlhf_must_be_asked_for_by_who_read_its_warning(tmp_path):
 
 def test_shipped_recipes_are_found_by_name_and_can_be_read():
     assert read_recipe(find_recipe("curated")).source[0].name == "curated"
-    with pytest.raises(SettingError, match="one of .*curated"):
+    with pytest.raises(SettingError, match=r"one of .*curated"):
         find_recipe("curatde")
 
 

@@ -14,7 +14,6 @@ from helptune.data.conversation import Conversation, read_conversations
 from helptune.data.mixture.build import build
 from helptune.data.mixture.recipe import Recipe, SourceSpec
 from helptune.data.mixture.writing import TRAIN
-from helptune.data.safety import find
 from helptune.errors import SettingError
 from helptune.experiment.synthetic import OPTIONS, write_sources
 
@@ -59,6 +58,8 @@ def bench_data(conversations: int, workers: int, probed: int) -> dict[str, Any]:
 
 def _probe_rate(kept: list[Conversation]) -> float:
     """Of both targets, as a build asks for them; what is loaded and compiled first is not counted."""
+    from helptune.data.safety import find
+
     probe = find("probe")
     for target in ("prompt", "response"):
         probe.score(kept, target)
