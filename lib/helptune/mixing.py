@@ -75,3 +75,32 @@ def hash_prompts(
     hashed = hash_file(prompts, name, source, spdx)
     write_set(out, hashed)
     print(f'{out}: {len(hashed.hashes)} prompts; name it in a recipe: [decontamination] sets = ["{out}"]')
+
+
+@data.command("difficulty")
+def difficulty(
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Fit anew on the curated conversations; a few minutes.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """How well the estimate of difficulty agrees with the writers' labels of the held-out curated conversations.
+
+    Example: [bold]helptune data difficulty[/bold]
+    """
+    from dataclasses import asdict
+
+    from helptune.data import difficulty as estimate
+    from helptune.data.conversation import load_curated
+
+    train, heldout = load_curated("train"), load_curated("heldout")
+    if refit:
+        from helptune.experiment.base_loss import answer_losses
+
+        found = estimate.refit(answer_losses([*train, *heldout]))
+    else:
+        found = estimate.compare(train, heldout, estimate.shipped_losses())
+    if as_json:
+        print(json.dumps({name: asdict(agreement) for name, agreement in found.items()}))
+    else:
+        estimate.show(found, console())

@@ -35,7 +35,9 @@ def jaccard(a, b):
     return len(a & b) / len(a | b) if a | b else 0.0
 
 
-@pytest.mark.parametrize(("split", "rows", "per_cell"), [(TRAIN, 240, 8), (HELDOUT, 60, 2)], ids=["train", "heldout"])
+@pytest.mark.parametrize(
+    ("split", "rows", "per_cell"), [(TRAIN, 1_000, 20), (HELDOUT, 200, 4)], ids=["train", "heldout"]
+)
 def test_every_category_has_every_difficulty(split, rows, per_cell):
     cells = Counter((c.category, c.difficulty) for c in split)
     assert len(split) >= rows
@@ -49,9 +51,9 @@ def test_every_category_has_conversations_of_several_turns(split):
 
 
 @pytest.mark.parametrize("split", [TRAIN, HELDOUT], ids=["train", "heldout"])
-def test_some_prompts_call_for_a_question_or_for_not_knowing(split):
-    """Helpful is also to ask back, and to say what cannot be known."""
-    assert {c.meta["expects"] for c in split} == {"answer", "clarify", "unknown"}
+def test_some_prompts_call_for_a_question_for_not_knowing_or_for_a_refusal(split):
+    """Helpful is also to ask back, to say what cannot be known, and to decline what would do harm."""
+    assert {c.meta["expects"] for c in split} == {"answer", "clarify", "unknown", "refuse"}
 
 
 @pytest.mark.parametrize("name", ["train", "heldout"])

@@ -15,8 +15,8 @@ from helptune.errors import DataError
 from helptune.files import write_text
 
 CATEGORIES = (
-    "explain", "facts", "howto", "write", "rewrite", "summarize",
-    "extract", "reason", "code", "brainstorm", "advice", "honest",
+    "explain", "facts", "howto", "write", "rewrite", "summarize", "extract", "classify", "reason",
+    "code", "brainstorm", "plan", "advice", "role", "clarify", "honest", "refuse", "multiturn",
 )  # fmt: skip
 DIFFICULTIES = ("easy", "medium", "hard")
 CURATED = Path(__file__).parent / "curated"

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from math import log1p
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -204,3 +205,12 @@ def _loss(conversation: Conversation, losses: Mapping[str, float] | None) -> flo
     if losses is not None and conversation.id not in losses:
         raise DataError(f"conversation {conversation.id!r} has no loss; compute it, or fit without losses")
     return None if losses is None else losses[conversation.id]
+
+
+def show(found: Mapping[str, Agreement], console: Any) -> None:
+    from rich.table import Table
+
+    table = Table("estimate from", "rows", "accuracy", "kappa, quadratic weights")
+    for name, agreement in found.items():
+        table.add_row(name, str(agreement.rows), f"{agreement.accuracy:.3f}", f"{agreement.kappa:.3f}")
+    console.print(table)
