@@ -1,0 +1,152 @@
+"""The sources one beside the other: where each is, under which licence, and how it is read. Recipes and cards use it.
+
+`license` and `share_alike` are the licence ledger: what is share-alike stays out of a mixture unless asked for, and
+apart. `intended_use` quotes the source's own card, for the data card of what is built from it.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from helptune.data.sources import (
+    curated,
+    helpsteer2,
+    hh_rlhf,
+    messages,
+    openassistant,
+    posts_xml,
+    stackexchange,
+)
+from helptune.data.sources.record import Read
+from helptune.data.sources.rows import rows
+from helptune.errors import DataError
+
+
+@dataclass(frozen=True)
+class Source:
+    name: str
+    read: Callable[..., Iterator[Read]]
+    license: str
+    """SPDX id; empty where the records or the user say it."""
+    intended_use: str
+    """Quoted from the source's card, or said by us where there is none."""
+    share_alike: bool = False
+    opt_in: bool = False
+    """`read` asks for an option that says a warning was read."""
+    hub: str = ""
+    """Dataset on the Hugging Face hub; empty where there is only a local file or folder, or nothing to locate."""
+    revision: str = "main"
+    data_dirs: tuple[str, ...] = ()
+    """Folders of the hub dataset to choose from, the first by default; empty where the whole dataset is meant."""
+    splits: tuple[str, ...] = ("train",)
+    files: str = "*"
+    """Files of a local folder that are read."""
+    local: bool = True
+    """Whether there is something to locate at all."""
+
+
+SOURCES = {
+    source.name: source
+    for source in (
+        Source(
+            "curated",
+            curated.read,
+            "Apache-2.0",
+            "Written for this course: form (length, layout, stopping, asking back), not facts or skills.",
+            splits=("train", "heldout"),
+            local=False,
+        ),
+        Source(
+            "oasst1",
+            partial(openassistant.read, source="oasst1"),
+            "Apache-2.0",
+            "In an effort to democratize research on large-scale alignment, we release OpenAssistant Conversations "
+            "(OASST1), a human-generated, human-annotated assistant-style conversation corpus",
+            hub="OpenAssistant/oasst1",
+            splits=("train", "validation"),
+        ),
+        Source(
+            "oasst2",
+            openassistant.read,
+            "Apache-2.0",
+            "This dataset contains message trees. Each message tree has an initial prompt message as the root node, "
+            "which can have multiple child messages as replies, and these child messages can have multiple replies.",
+            hub="OpenAssistant/oasst2",
+            splits=("train", "validation"),
+        ),
+        Source(
+            "hh-rlhf",
+            hh_rlhf.read,
+            "MIT",
+            hh_rlhf.WARNING,
+            opt_in=True,
+            hub="Anthropic/hh-rlhf",
+            data_dirs=hh_rlhf.SUBSETS,
+            splits=("train", "test"),
+        ),
+        Source(
+            "helpsteer2",
+            helpsteer2.read,
+            "CC-BY-4.0",
+            "HelpSteer2 is an open-source Helpfulness Dataset (CC-BY-4.0) that supports aligning models to become more "
+            "helpful, factually correct and coherent, while being adjustable in terms of the complexity and verbosity "
+            "of its responses.",
+            hub="nvidia/HelpSteer2",
+            data_dirs=("", "disagreements"),
+            splits=("train", "validation"),
+        ),
+        Source(
+            "stack-exchange-preferences",
+            stackexchange.read,
+            "CC-BY-SA-4.0",
+            "This dataset contains questions and answers from the Stack Overflow Data Dump for the purpose of "
+            "preference model training. [...] This data could also be used for instruction fine-tuning and language "
+            "model training.",
+            share_alike=True,
+            hub="HuggingFaceH4/stack-exchange-preferences",  # 22 GB; one site is a folder: data/stats.stackexchange.com
+        ),
+        Source(
+            "stack-exchange",
+            posts_xml.read,
+            "CC-BY-SA-4.0",  # the newest; every record says its own, as old posts are 2.5 or 3.0
+            "The dumps come without a stated use; their licence asks for attribution and share-alike.",
+            share_alike=True,
+            files="Posts.xml*",
+        ),
+        Source("messages", messages.read, "", "A file of your own; its use is yours to state."),
+    )
+}
+
+
+def conversations(
+    name: str,
+    where: Path | str | None = None,
+    *,
+    split: str = "train",
+    revision: str | None = None,
+    data_dir: str | None = None,
+    **options: Any,
+) -> Iterator[Read]:
+    """Everything of the source called `name`: Conversations, and a Rejected for what gave none, in a fixed order.
+
+    `where` is a local file or folder; without it the hub is asked. `options` are those of the source's `read`.
+    Raises DataError when the source is unknown, when nothing is found, and where `read` does.
+    """
+    if name not in SOURCES:
+        raise DataError(f"{name!r} is no source; there are {', '.join(SOURCES)}")
+    source = SOURCES[name]
+    if not source.local:
+        return source.read(split=split, **options)
+    if where is None and not source.hub:
+        raise DataError(f"{name}: is on no hub; name a local file or folder")
+    chosen_dir = data_dir or (source.data_dirs[0] if source.data_dirs else "") or None
+    found = rows(
+        where or source.hub,
+        split=split,
+        revision=revision or source.revision,
+        data_dir=chosen_dir,
+        files=source.files,
+    )
+    return source.read(found, **options)
