@@ -12,6 +12,7 @@ from typing import Any
 from helptune.errors import DataError
 
 LONGEST = 2**20  # characters; Stack Exchange allows 30,000
+DEEPEST = 100
 MOST_TAGS = 10_000  # the time of a conversion grows with the square of the items of a list
 _LANGUAGE = re.compile(r"(?:lang|language|brush)[-:]\s*([\w+#.-]+)")
 
@@ -22,10 +23,21 @@ def to_markdown(html: str) -> str:
         raise DataError(f"HTML of {len(html)} characters; at most {LONGEST} are read")
     if html.count("<") > MOST_TAGS:
         raise DataError(f"HTML of more than {MOST_TAGS} tags")
-    try:
-        return _converter().convert(html.replace("\0", "")).strip()
-    except (RecursionError, ValueError, AssertionError) as error:  # tags nested too deep; a parser's own assertions
-        raise DataError(f"HTML that cannot be read ({type(error).__name__}: {str(error)[:100]})") from error
+    from bs4 import BeautifulSoup
+
+    page = BeautifulSoup(html.replace("\0", ""), "lxml")
+    if _depth(page) > DEEPEST:
+        raise DataError(f"HTML of tags nested more than {DEEPEST} deep")
+    return _converter().convert_soup(page).strip()
+
+
+def _depth(page: Any) -> int:
+    """How many tags stand inside of each other; markdownify is recursive, and Python's stack depends on the caller."""
+    depths = {id(page): 0}
+    for node in page.descendants:
+        if node.name is not None:
+            depths[id(node)] = depths[id(node.parent)] + 1
+    return max(depths.values())
 
 
 @cache
@@ -73,9 +85,7 @@ def _converter() -> Any:
 
         convert_th = convert_td
 
-    return Converter(
-        bs4_options="lxml", heading_style=ATX, bullets="-", escape_asterisks=False, escape_underscores=False
-    )
+    return Converter(heading_style=ATX, bullets="-", escape_asterisks=False, escape_underscores=False)
 
 
 def _language(pre: Any) -> str:

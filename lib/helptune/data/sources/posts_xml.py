@@ -86,16 +86,23 @@ def _keep(row: Row, database: Connection) -> Rejected | None:
     """Put one post into the database, or say why not."""
     post = row.value
     kind = post.get("PostTypeId")
+    odd = next((name for name in _KEPT if not isinstance(post.get(name, ""), str)), None)
+    if odd:
+        return reject(row, f"field {odd!r} must be a text, found {post[odd]!r}")
     if kind not in ("1", "2"):
         return reject(row, f"post type {kind!r}: neither question nor answer", "post_type")
     for name in ("Id", "Score") if kind == "1" else ("Id", "Score", "ParentId"):
         if not _NUMBER.fullmatch(str(post.get(name))):
             return reject(row, f"field {name!r} must be a whole number, found {post.get(name)!r}")
-    if not isinstance(post.get("Body"), str):
+    if "Body" not in post:
         return reject(row, "field 'Body' is missing")
     if license_of(post) is None:
         return reject(row, f"field 'ContentLicense': {post.get('ContentLicense')!r} is no licence we know", "license")
-    values = (int(post["Id"]), row.line, json.dumps({name: post[name] for name in _KEPT if name in post}))
+    values: tuple[int | str, ...] = (
+        int(post["Id"]),
+        row.line,
+        json.dumps({name: post[name] for name in _KEPT if name in post}),
+    )
     if kind == "1":
         added = database.execute("INSERT OR IGNORE INTO questions VALUES (?, ?, ?)", values)
     else:

@@ -161,7 +161,7 @@ def _array_rows(path: Path) -> Iterator[Row | Rejected]:
         text, ended = text + piece, not piece
 
     with io.TextIOWrapper(_open(path), "utf-8-sig", newline="") as file:
-        expected = "["
+        expected, first = "[", True
         while True:
             line += text.count("\n", 0, len(text) - len(text.lstrip()))
             text = text.lstrip()
@@ -176,13 +176,14 @@ def _array_rows(path: Path) -> Iterator[Row | Rejected]:
                     return
                 continue
             if text[0] in expected:
-                closing, text = text[0] == "]", text[1:]
-                if closing:
+                if text[0] == "]":
                     return
-                expected = ""
+                first, expected, text = expected == "[", "", text[1:]
                 continue
             if expected:
                 yield Rejected(name, line, MALFORMED, f"expected {expected!r}, found {text[0]!r}; the rest is lost")
+                return
+            if first and text[0] == "]":
                 return
             try:
                 _, end = _DECODER.raw_decode(text)
