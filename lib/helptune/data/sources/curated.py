@@ -1,13 +1,11 @@
-"""The embedded curated conversations, through the same door as every other source."""
+"""The course's own conversations, as a source like the others; they are in the package, so nothing is located."""
 
-from collections.abc import Iterator
-from itertools import chain
+from collections.abc import Iterable, Iterator
 
-from helptune.data.conversation import CATEGORIES, CURATED, read_conversations
-from helptune.data.sources.record import Read
+from helptune.data.conversation import load_curated
+from helptune.data.sources.record import Read, Rejected, Row
 
 
-def read(split: str = "train", *, instalments: list[int] | None = None) -> Iterator[Read]:
-    """Those of `split`; of the given `instalments` alone, where a course compares what more data change."""
-    every = chain.from_iterable(read_conversations(CURATED / split / f"{name}.jsonl") for name in CATEGORIES)
-    return (c for c in every if instalments is None or c.meta["instalment"] in instalments)
+def read(rows: Iterable[Row | Rejected] = (), *, split: str = "train") -> Iterator[Read]:
+    """The embedded conversations of `split`; `rows` are not needed."""
+    return iter(load_curated(split))

@@ -1,76 +1,63 @@
-"""HelpSteer2 (Wang et al. 2024, NVIDIA): prompts with rated responses, five attributes from 0 to 4; CC BY 4.0.
+"""HelpSteer2 (Wang et al. 2024): answers of language models, each rated by three to five people on five attributes.
 
-A row is {"prompt", "response", "helpfulness", "correctness", "coherence", "complexity", "verbosity"}. Prompts of
-several turns are one text, their turns behind `<extra_id_1>User` and `<extra_id_1>Assistant`. Each prompt comes with
-two responses in neighbouring rows; the one rated more helpful is taken, the first of equals.
+Two kinds of files share a schema: in `train` and `validation` an attribute is one whole number from 0 to 4, in
+`disagreements` the list of what two to five raters gave, which agreement is measured on. A prompt of several turns
+separates them by lines `<extra_id_1>User` and `<extra_id_1>Assistant`, and begins with the user's text.
 """
 
 import re
 from collections.abc import Iterable, Iterator
-from hashlib import blake2b
-from itertools import groupby
+from statistics import mean
 from typing import Any
 
-from helptune.data.sources.messages import conversation_of
-from helptune.data.sources.record import MALFORMED, Read, Rejected, Row
+from helptune.data.sources.build import build, content_id, is_whole, reject
+from helptune.data.sources.record import Read, Rejected, Row
 
 ATTRIBUTES = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
-_TURN = re.compile(r"<extra_id_1>(User|Assistant)\n")
-_ROLES = {"User": "user", "Assistant": "assistant"}
 HIGHEST = 4
+_TURN = re.compile(r"\n?<extra_id_1>(User|Assistant)\n")
 
 
-def read(rows: Iterable[Row | Rejected]) -> Iterator[Read]:
-    """One conversation a prompt. `ratings` holds helpfulness in [0, 1], and all five as they are under `helpsteer2`."""
-    for _, group in groupby(rows, key=_prompt):
-        responses = []
-        for row in group:
-            fault = "" if isinstance(row, Rejected) else _fault(row.value)
-            if isinstance(row, Rejected):
-                yield row
-            elif fault:
-                yield Rejected(row.file, row.line, MALFORMED, fault)
-            else:
-                responses.append(row)
-        if responses:
-            best = max(responses, key=lambda row: row.value["helpfulness"])
-            yield conversation_of(best, _record(best.value))
-            for row in responses:
-                if row is not best:
-                    yield Rejected(
-                        row.file, row.line, "less_helpful", "another response to this prompt is rated higher"
-                    )
+def read(rows: Iterable[Row | Rejected], *, source: str = "helpsteer2") -> Iterator[Read]:
+    """One Conversation a response.
+
+    `ratings`: `helpfulness` divided by 4 (the mean, where there are several raters), and `attributes`, all five as
+    they stand in the file.
+    """
+    return (row if isinstance(row, Rejected) else _response(row, source) for row in rows)
 
 
-def _prompt(row: Row | Rejected) -> Any:
-    """What neighbours must share to be responses to one prompt; rows without a prompt stand alone."""
-    prompt = row.value.get("prompt") if isinstance(row, Row) else None
-    return prompt if isinstance(prompt, str) else (row.file, row.line)
-
-
-def _fault(value: dict[str, Any]) -> str:
-    for name in ("prompt", "response"):
-        if not isinstance(value.get(name), str):
-            return f"field {name!r} must be a text, found {value.get(name)!r:.80}"
-    for name in ATTRIBUTES:
-        if type(value.get(name)) is not int or not 0 <= value[name] <= HIGHEST:
-            return f"field {name!r} must be a whole number from 0 to {HIGHEST}, found {value.get(name)!r:.80}"
-    return ""
-
-
-def _record(value: dict[str, Any]) -> dict[str, Any]:
-    first, *rest = _TURN.split(value["prompt"])
-    turns = [{"role": "user", "content": first.strip()}]
-    turns += [{"role": _ROLES[who], "content": said.strip()} for who, said in zip(rest[::2], rest[1::2], strict=True)]
-    digest = blake2b(f"{value['prompt']}\n{value['response']}".encode(errors="replace"), digest_size=8).hexdigest()
-    return {
-        "id": f"helpsteer2-{digest}",
-        "source": "helpsteer2",
-        "license": "CC-BY-4.0",
-        "messages": [*turns, {"role": "assistant", "content": value["response"].strip()}],
-        "ratings": {
-            "helpfulness": value["helpfulness"] / HIGHEST,
-            "helpsteer2": {name: value[name] for name in ATTRIBUTES},
+def _response(row: Row, source: str) -> Read:
+    prompt, response = row.value.get("prompt"), row.value.get("response")
+    if not isinstance(prompt, str) or not isinstance(response, str):
+        return reject(row, "fields 'prompt' and 'response' must be strings")
+    attributes = {name: row.value.get(name) for name in ATTRIBUTES}
+    for name, found in attributes.items():
+        if not _is_rating(found):
+            return reject(row, f"field {name!r} must be 0 to {HIGHEST}, or a list of two to five, found {found!r}")
+    first, *parts = _TURN.split(prompt)
+    names, texts = ["User", *parts[::2]], [first, *parts[1::2]]
+    if any(name != ("User", "Assistant")[i % 2] for i, name in enumerate(names)) or names[-1] != "User":
+        return reject(row, f"field 'prompt': its turns do not alternate and end on the user's: {', '.join(names)}")
+    if any("<extra_id_" in text for text in (*texts, response)):
+        return reject(row, "a control token <extra_id_...> inside of a turn")
+    scores = attributes["helpfulness"]
+    turns = [*zip(names, texts, strict=True), ("Assistant", response)]
+    return build(
+        row,
+        id=content_id(source, prompt, response),
+        source=source,
+        license="CC-BY-4.0",
+        messages=[{"role": name.lower(), "content": text.strip()} for name, text in turns],
+        ratings={
+            "helpfulness": mean(scores if isinstance(scores, list) else [scores]) / HIGHEST,  # type: ignore[list-item]
+            "attributes": attributes,
         },
-        "meta": {"lang": "en"},
-    }
+    )
+
+
+def _is_rating(value: Any) -> bool:
+    scores = value if isinstance(value, list) else [value]
+    return len(scores) in ((2, 3, 4, 5) if isinstance(value, list) else (1,)) and all(
+        is_whole(score, 0, HIGHEST) for score in scores
+    )

@@ -1,75 +1,76 @@
-"""Anthropic's hh-rlhf (Bai et al. 2022): pairs of transcripts of which crowd workers preferred one; MIT.
+"""Anthropic's HH-RLHF (Bai et al. 2022): pairs of transcripts, of which people chose one. Opt-in, helpful subsets only.
 
-Its card says that the data are meant to train preference models, and that supervised training on them is likely to give
-harmful models. So this source must be asked for by name, gives the preferred side of the helpful subsets alone, and
-what it gives is meant to pass a safety filter. The harmless subset is for evaluation.
+Its card says that these data are not meant for supervised training, which is likely to lead to harmful models;
+`WARNING` quotes it. Who still wants the chosen side says so by an option, filters for safety, and finds the warning on
+the data card. The harmless subset, whose chosen answers are the lesser evil of two replies to an attack, is refused: it
+serves evaluation.
 """
 
 import re
 from collections.abc import Iterable, Iterator
-from hashlib import blake2b
 from itertools import pairwise
-from typing import Any
 
-from helptune.data.sources.messages import conversation_of
-from helptune.data.sources.record import MALFORMED, Read, Rejected, Row
-from helptune.errors import SettingError
+from helptune.data.sources.build import build, content_id, reject
+from helptune.data.sources.record import Read, Rejected, Row
+from helptune.errors import DataError
 
+WARNING = (
+    "These data are meant to train preference (or reward) models for subsequent RLHF training. These data are *not* "
+    "meant for supervised training of dialogue agents. Training dialogue agents on these data is likely to lead to "
+    "harmful models and this shold be avoided."
+)
 SUBSETS = ("helpful-base", "helpful-online", "helpful-rejection-sampled")
-_TURN = re.compile(r"\n\n(Human|Assistant): ?")
+_TURN = re.compile(r"\n\n(Human|Assistant):")
 _ROLES = {"Human": "user", "Assistant": "assistant"}
 
 
 def read(
-    rows: Iterable[Row | Rejected], *, i_read_the_warning: bool = False, subset: str = "helpful-base"
+    rows: Iterable[Row | Rejected], *, warning_was_read: bool = False, subset: str = "", source: str = "hh-rlhf"
 ) -> Iterator[Read]:
-    """The preferred transcripts of `subset`.
+    """The chosen transcript of each pair.
 
-    Not taken, with these codes: `identical_pair` (nothing was preferred), `same_role` (somebody speaks twice in a row),
-    `empty_turn`, `ends_on_human`. Raises SettingError without `i_read_the_warning`, and for the harmless subset.
+    `subset` names the subset where the files' path does not. Raises DataError before the first row unless
+    `warning_was_read`, and at the first row that is of no helpful subset.
     """
-    if not i_read_the_warning:
-        raise SettingError(
-            "hh-rlhf: its card warns that supervised training on it is likely to give harmful models; to use its "
-            "helpful side all the same, with a safety filter, say options.i_read_the_warning = true"
+    if not warning_was_read:
+        raise DataError(f"hh-rlhf is opt-in. Its card says: {WARNING!r} Set warning_was_read to use it all the same")
+    if subset and subset not in SUBSETS:
+        raise DataError(f"hh-rlhf: subset {subset!r} is not one of {', '.join(SUBSETS)}")
+    return (row if isinstance(row, Rejected) else _chosen(row, subset or _subset(row.file), source) for row in rows)
+
+
+def _subset(file: str) -> str:
+    found = next((name for name in SUBSETS if name in file), None)
+    if found is None:
+        raise DataError(
+            f"{file}: is of no helpful subset ({', '.join(SUBSETS)}), and no other is used for training; name one of "
+            "their folders, or say by the option `subset` what the file is"
         )
-    if subset not in SUBSETS:
-        raise SettingError(
-            f"hh-rlhf: subset {subset!r} is not one of {', '.join(SUBSETS)}; harmless data are not given"
-        )
-    return (row if isinstance(row, Rejected) else _read(row, subset) for row in rows)
+    return found
 
 
-def _read(row: Row, subset: str) -> Read:
-    def left_out(code: str, reason: str) -> Rejected:
-        return Rejected(row.file, row.line, code, reason)
-
-    for name in ("chosen", "rejected"):
-        if not isinstance(row.value.get(name), str):
-            return left_out(MALFORMED, f"field {name!r} must be a text, found {row.value.get(name)!r:.80}")
-    chosen = row.value["chosen"]
-    if chosen == row.value["rejected"]:
-        return left_out("identical_pair", "both transcripts are the same, so none was preferred")
-    before, *turns = _TURN.split(chosen)
-    if before.strip() or not turns or turns[0] != "Human":
-        return left_out(MALFORMED, f"field 'chosen' must start with '\\n\\nHuman: ', found {chosen!r:.80}")
-    messages = [
-        {"role": _ROLES[who], "content": said.strip()} for who, said in zip(turns[::2], turns[1::2], strict=True)
-    ]
-    if messages[-1]["role"] == "user":
-        return left_out("ends_on_human", "the transcript has no last answer")
-    if any(not message["content"] for message in messages):
-        return left_out("empty_turn", "a turn is empty")
-    if any(a["role"] == b["role"] for a, b in pairwise(messages)):
-        return left_out("same_role", "somebody speaks twice in a row")
-    return conversation_of(row, _record(chosen, messages, subset))
-
-
-def _record(chosen: str, messages: list[dict[str, str]], subset: str) -> dict[str, Any]:
-    return {
-        "id": f"hh-rlhf-{blake2b(chosen.encode(errors='replace'), digest_size=8).hexdigest()}",
-        "source": "hh-rlhf",
-        "license": "MIT",
-        "messages": messages,
-        "meta": {"lang": "en", "subset": subset},
-    }
+def _chosen(row: Row, subset: str, source: str) -> Read:
+    chosen, rejected = row.value.get("chosen"), row.value.get("rejected")
+    for name, text in (("chosen", chosen), ("rejected", rejected)):
+        if not isinstance(text, str):
+            return reject(row, f"field {name!r} must be a string, found {text!r}")
+    if chosen == rejected:
+        return reject(row, "'chosen' and 'rejected' are the same: nothing was chosen", "no_choice")
+    before, *parts = _TURN.split(chosen)  # type: ignore[arg-type]
+    if before or not parts or parts[0] != "Human":
+        return reject(row, "field 'chosen' must begin with '\\n\\nHuman:'")
+    turns = [(_ROLES[name], text.strip()) for name, text in zip(parts[::2], parts[1::2], strict=True)]
+    if not all(text for _, text in turns):
+        return reject(row, "field 'chosen' has an empty turn", "empty_turn")
+    if any(first == second for (first, _), (second, _) in pairwise(turns)):
+        return reject(row, "field 'chosen' has two turns in a row of one role", "same_role")
+    if turns[-1][0] != "assistant":
+        return reject(row, "field 'chosen' ends on Human", "ends_on_user")
+    return build(
+        row,
+        id=content_id(source, chosen),  # type: ignore[arg-type]
+        source=source,
+        license="MIT",
+        messages=[{"role": role, "content": text} for role, text in turns],
+        meta={"subset": subset},
+    )

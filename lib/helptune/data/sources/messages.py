@@ -1,48 +1,42 @@
-"""Any JSON lines in the `messages` convention: {"messages": [{"role", "content"}, ...]}, and files of our own records.
+"""Your own file: JSON lines in the `messages` convention, with as much or as little around the messages as there is.
 
-Other fields of ours (id, source, license, category, ...) are taken where they are there and fit; unknown fields are
-left out. So a file of another project needs no conversion, and a file of ours loses nothing.
+A record of the course's own format (it has `id`, `source`, `license` and `messages`) is taken as it stands. Of any
+other only `messages` and a string `id` are taken, and the rest of its columns is left.
 """
 
+import json
 from collections.abc import Iterable, Iterator
-from dataclasses import fields
-from hashlib import blake2b
-from json import dumps
 from typing import Any
 
-from helptune.data.conversation import Conversation, parse_conversation
-from helptune.data.sources.record import MALFORMED, Read, Rejected, Row
-from helptune.errors import DataError
+from helptune.data.sources.build import build, content_id, reject
+from helptune.data.sources.record import Read, Rejected, Row
 
-_OURS = tuple(f.name for f in fields(Conversation))
-
-
-def read(rows: Iterable[Row | Rejected], *, license: str = "", source: str = "messages") -> Iterator[Read]:
-    """Conversations of `rows`; `license` (SPDX) and `source` stand in where a record names none.
-
-    A record without an id gets one from its content: the same text, the same id.
-    """
-    for row in rows:
-        yield row if isinstance(row, Rejected) else conversation_of(row, _record(row.value, license, source))
+_OWN = {"id", "source", "license", "messages"}
 
 
-def conversation_of(row: Row, record: dict[str, Any]) -> Read:
-    """`record` as a Conversation, or the Rejected that says where `row` stands and which field is wrong.
-
-    Every source ends here: nothing that breaks the rules of `parse_conversation` gets any further.
-    """
-    try:
-        return parse_conversation(record)
-    except DataError as error:
-        return Rejected(row.file, row.line, MALFORMED, str(error)[:500])
+def read(rows: Iterable[Row | Rejected], *, source: str = "local", license: str = "") -> Iterator[Read]:
+    """One Conversation a row. `license`, an SPDX id, is for records without one; without it they are Rejected."""
+    return (row if isinstance(row, Rejected) else _record(row, source, license) for row in rows)
 
 
-def _record(value: dict[str, Any], license: str, source: str) -> dict[str, Any]:
-    record = {name: value[name] for name in _OURS if value.get(name) is not None}
-    messages = record.get("messages")
+def _record(row: Row, source: str, license: str) -> Read:
+    if row.value.keys() >= _OWN:
+        try:
+            json.dumps(row.value, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:  # a date of a parquet file, for one
+            return reject(row, f"cannot be written as JSON ({error})")
+        return build(row, **row.value)
+    license = license or row.value.get("license") or ""
+    if not license:
+        return reject(row, "says no licence; give one (an SPDX id) as the option `license`", "license")
+    messages, id = row.value.get("messages"), row.value.get("id")
     if isinstance(messages, list):
-        record["messages"] = [
-            {"role": m.get("role"), "content": m.get("content")} if isinstance(m, dict) else m for m in messages
-        ]
-    digest = blake2b(dumps(record.get("messages"), sort_keys=True).encode(), digest_size=8).hexdigest()
-    return {"id": f"messages-{digest}", "source": source, "license": license} | record
+        messages = [_without_nulls(message) for message in messages]
+    if not isinstance(id, str) or not id:
+        id = content_id(source, json.dumps(messages, sort_keys=True, default=str))
+    return build(row, id=id, source=source, license=license, messages=messages)
+
+
+def _without_nulls(message: Any) -> Any:
+    """Tables give every message every column, such as a `name` that is null."""
+    return {k: v for k, v in message.items() if v is not None} if isinstance(message, dict) else message

@@ -1,210 +1,266 @@
-"""OpenAssistant (Köpf et al. 2023): trees of messages that volunteers wrote and ranked; oasst1 and oasst2, Apache-2.0.
+"""OpenAssistant Conversations, oasst1 and oasst2 (Köpf et al. 2023): trees of messages, one best path of each.
 
-Both published forms are read: trees, {"message_tree_id", "prompt": {..., "replies": [...]}}, and messages, a row each
-with `parent_id`. One conversation comes from a tree, its best path: from root to leaf by rank, then helpfulness. Taking
-every path would repeat the first messages once for each leaf, and weigh them so.
+A tree holds several replies to a message, so the set of all paths from root to leaf repeats messages, and a loss over
+it counts a first answer once for each of its continuations. We take one path a tree: at every assistant turn the reply
+the volunteers ranked first, so each message that is learned is a chosen one and is learned once.
+
+Message files (one row a message) need not keep a tree together, so messages are grouped in a database on disk: it
+costs a second for 100,000 messages, and no order of the file can then break a tree or fill the memory.
 """
 
 import json
-import sqlite3
-import tempfile
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
-from helptune.data.sources.messages import conversation_of
-from helptune.data.sources.record import MALFORMED, Read, Rejected, Row
+from helptune.data.sources.build import build, is_number, is_whole, reject
+from helptune.data.sources.record import Read, Rejected, Row
+from helptune.data.sources.scratch import scratch_database
 
+LARGEST_TREE = 10_000  # messages; more than any tree of the releases by far
 _ROLES = {"prompter": "user", "assistant": "assistant"}
-_DEEPEST = 200
-"""Messages from a root to a leaf; the published trees have at most about a dozen."""
-_UNRANKED = 1_000
+_Labels = dict[str, dict[str, float]]
+_SCHEMA = "CREATE TABLE messages (tree TEXT, number INTEGER, row TEXT); CREATE INDEX by_tree ON messages (tree);"
+
+
+@dataclass(frozen=True)
+class _Message:
+    row: Row
+    id: str
+    parent: str | None
+    role: str
+    text: str
+    lang: str
+    rank: int | None
+    labels: _Labels
+    usable: bool
+    """Neither deleted, nor rejected by reviewers, nor (unless asked for) written by a model."""
 
 
 def read(
-    rows: Iterable[Row | Rejected], *, languages: tuple[str, ...] | list[str] = ("en",), source: str = "openassistant"
+    rows: Iterable[Row | Rejected],
+    *,
+    source: str = "oasst2",
+    languages: Collection[str] = (),
+    states: Collection[str] = ("ready_for_export",),
+    synthetic: bool = False,
 ) -> Iterator[Read]:
-    """One conversation a tree, in order of the trees' first rows.
+    """One Conversation or Rejected a tree, and a Rejected for each message that belongs to none.
 
-    Not taken, with these codes: `language` (the root is in none of `languages`), `tree_state` (not ready for export),
-    `no_answer` (deleted, rejected by its reviewers or never answered), `synthetic` (a model wrote an answer).
+    `rows` are messages or whole trees, of either release. `languages` (all when empty) is of the tree's first message;
+    `states` are the tree states taken, all when empty; `synthetic` lets messages written by models be chosen.
+    `ratings`: `helpfulness` is that of the least helpful assistant turn, as the loss is on every turn, and
+    `helpfulness_count` how many people rated it; `labels` are all labels of each assistant turn, means with counts.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        shelf = _Shelf(Path(folder) / "messages.sqlite")
-        try:
-            for row in rows:
-                if isinstance(row, Rejected):
-                    yield row
-                elif isinstance(row.value.get("prompt"), dict):
-                    yield _read_tree(row, row.value, list(languages), source)
-                elif fault := _fault(row.value) or _treeless(row.value):
-                    yield Rejected(row.file, row.line, MALFORMED, fault)
-                else:
-                    shelf.add(row)
-            for group in shelf.trees():
-                yield from _read_messages(group, list(languages), source)
-        finally:
-            shelf.close()
+    with scratch_database(_SCHEMA) as database:
+        for number, row in enumerate(rows):
+            if isinstance(row, Rejected):
+                yield row
+            elif "prompt" in row.value:
+                yield from _tree(_of_tree(row, synthetic), row.value, source, languages, states, row)
+            elif isinstance(tree := row.value.get("message_tree_id"), str) and tree.isprintable():
+                kept = {name: row.value.get(name) for name in (*_FIELDS, "labels", "tree_state")}
+                place = json.dumps([row.file, row.line, kept], default=str)
+                database.execute("INSERT INTO messages VALUES (?, ?, ?)", (tree, number, place))
+            else:
+                yield reject(row, f"field 'message_tree_id' must be a string, found {tree!r}")
+        order = """SELECT tree, row FROM messages
+            JOIN (SELECT tree, MIN(number) AS first FROM messages GROUP BY tree) USING (tree) ORDER BY first, number"""
+        for _, group in groupby(database.execute(order), key=lambda found: found[0]):
+            yield from _grouped((Row(*json.loads(text)) for _, text in group), source, languages, states, synthetic)
 
 
-class _Shelf:
-    """Messages on disk until all of a tree are there: in message files nothing says when a tree is complete."""
-
-    def __init__(self, path: Path):
-        self.database = sqlite3.connect(path)
-        self.database.execute("PRAGMA synchronous = OFF")
-        self.database.execute("CREATE TABLE messages (tree TEXT, file TEXT, line INTEGER, value TEXT)")
-
-    def add(self, row: Row) -> None:
-        value = json.dumps(row.value, default=str)
-        tree = row.value["message_tree_id"].encode("utf-8", "replace").decode()
-        self.database.execute("INSERT INTO messages VALUES (?, ?, ?, ?)", (tree, row.file, row.line, value))
-
-    def trees(self) -> Iterator[list[Row]]:
-        """In the order of their first rows, each with its rows in order."""
-        self.database.execute("CREATE INDEX by_tree ON messages (tree)")
-        order = self.database.execute("SELECT tree FROM messages GROUP BY tree ORDER BY min(rowid)")
-        for (tree,) in order:
-            found = self.database.execute(
-                "SELECT file, line, value FROM messages WHERE tree = ? ORDER BY rowid", (tree,)
-            )
-            yield [Row(file, line, json.loads(value)) for file, line, value in found]
-
-    def close(self) -> None:
-        self.database.close()
+def _grouped(
+    group: Iterator[Row], source: str, languages: Collection[str], states: Collection[str], synthetic: bool
+) -> Iterator[Read]:
+    first = next(group)
+    messages: list[_Message | Rejected] = [_message(first, first.value, synthetic)]
+    for row in group:
+        if len(messages) == LARGEST_TREE:
+            yield reject(first, f"a tree of more than {LARGEST_TREE} messages")
+            return
+        messages.append(_message(row, row.value, synthetic))
+    yield from _tree(messages, first.value, source, languages, states, first)
 
 
-def _fault(message: Any) -> str:
-    """What is wrong with one message, its place in the tree left aside; "" if nothing."""
-    if not isinstance(message, dict):
-        return f"a message must be an object, found {message!r:.80}"
-    for name in ("message_id", "text", "role"):
-        if not isinstance(message.get(name), str):
-            return f"field {name!r} must be a text, found {message.get(name)!r:.80}"
-    if message["role"] not in _ROLES:
-        return f"field 'role': {message['role']!r:.80} is not one of {', '.join(_ROLES)}"
-    return ""
+def _of_tree(row: Row, synthetic: bool) -> list[_Message | Rejected]:
+    """The messages of a nested tree. `parent_id` is where the message stands."""
+    messages: list[_Message | Rejected] = []
+    waiting: list[tuple[Any, str | None]] = [(row.value["prompt"], None)]
+    while waiting and len(messages) <= LARGEST_TREE:
+        value, parent = waiting.pop()
+        if not isinstance(value, dict):
+            messages.append(reject(row, f"a message must be an object, found {value!r}"))
+            continue
+        message = _message(row, value | {"parent_id": parent}, synthetic)
+        messages.append(message)
+        replies = value.get("replies") or []
+        if not isinstance(replies, list):
+            messages.append(reject(row, f"field 'replies' must be a list, found {replies!r}"))
+        elif isinstance(message, _Message):
+            waiting += ((reply, message.id) for reply in reversed(replies))
+    return messages
 
 
-def _treeless(message: dict[str, Any]) -> str:
-    tree = message.get("message_tree_id")
-    return "" if isinstance(tree, str) else f"field 'message_tree_id' must be a text, found {tree!r:.80}"
+def _message(row: Row, value: dict[str, Any], synthetic: bool) -> _Message | Rejected:
+    for name, kinds in _FIELDS.items():
+        if not isinstance(value.get(name), kinds):
+            return reject(row, f"field {name!r}: {value.get(name)!r} cannot be used")
+    if value["role"] not in _ROLES:
+        return reject(row, f"field 'role': {value['role']!r} is not one of {', '.join(_ROLES)}")
+    labels = _labels(value.get("labels"))
+    if labels is None:
+        return reject(row, f"field 'labels' has no labels in [0, 1] with counts: {value['labels']!r}")
+    usable = not value.get("deleted") and value.get("review_result") is not False
+    return _Message(
+        row,
+        value["message_id"],
+        value.get("parent_id"),
+        _ROLES[value["role"]],
+        value["text"],
+        value.get("lang") or "",
+        value.get("rank"),
+        labels,
+        usable and (synthetic or not value.get("synthetic")),
+    )
 
 
-def _read_messages(rows: list[Row], languages: list[str], source: str) -> Iterator[Read]:
-    """The conversation of one tree that comes as single messages, and what is wrong with them."""
-    nodes: dict[str, dict[str, Any]] = {}
-    roots: list[tuple[Row, dict[str, Any]]] = []
-    for row in rows:
-        id, parent = row.value["message_id"], row.value.get("parent_id")
-        if id in nodes:
-            yield Rejected(row.file, row.line, MALFORMED, f"field 'message_id': {id!r:.80} came before in its tree")
-        elif parent is not None and not isinstance(parent, str):
-            yield Rejected(row.file, row.line, MALFORMED, f"field 'parent_id' must be a text, found {parent!r:.80}")
-        elif parent is None and roots:
-            yield Rejected(row.file, row.line, MALFORMED, "the tree has a root already: a second has no parent_id")
-        else:
-            nodes[id] = row.value | {"replies": []}
-            if parent is None:
-                roots.append((row, nodes[id]))
-    for row in rows:
-        id, parent = row.value["message_id"], row.value.get("parent_id")
-        if isinstance(parent, str) and id in nodes and parent in nodes:
-            nodes[parent]["replies"].append(nodes[id])
-        elif isinstance(parent, str) and id in nodes:
-            yield Rejected(row.file, row.line, MALFORMED, f"field 'parent_id': no message {parent!r:.80} in its tree")
-    if roots:
-        row, root = roots[0]
-        tree = {"message_tree_id": row.value["message_tree_id"], "tree_state": row.value.get("tree_state")}
-        yield _read_tree(row, tree | {"prompt": root}, languages, source)
+_FIELDS: dict[str, Any] = {
+    "message_id": str,
+    "parent_id": str | None,
+    "text": str,
+    "role": str,
+    "lang": str | None,
+    "rank": int | None,
+    "review_result": bool | None,
+    "deleted": bool | None,
+    "synthetic": bool | None,
+}
+
+
+def _labels(found: Any) -> _Labels | None:
+    """`{name: {value, count}}` of the tree files, or the flat `{name[], value[], count[]}` of the message files.
+
+    Some tables give the flat ones as a list of `{name, value, count}`. None when it is nothing of the kind.
+    """
+    if found is None:
+        return {}
+    if isinstance(found, list) and all(isinstance(entry, dict) for entry in found):
+        found = {name: [entry.get(name) for entry in found] for name in ("name", "value", "count")}
+    if not isinstance(found, dict):
+        return None
+    columns = [found.get(name) for name in ("name", "value", "count")]
+    if set(found) == {"name", "value", "count"} and all(isinstance(column, list) for column in columns):
+        if len({len(column) for column in columns if column is not None}) != 1:
+            return None
+        entries = list(zip(*columns, strict=True))  # type: ignore[arg-type]
+    elif all(isinstance(entry, dict) for entry in found.values()):
+        entries = [(name, entry.get("value"), entry.get("count")) for name, entry in found.items()]
     else:
-        yield Rejected(rows[0].file, rows[0].line, MALFORMED, "the tree has no root: every message has a parent_id")
+        return None
+    labels: _Labels = {}
+    for name, value, count in entries:
+        if value is None:  # nobody gave this label
+            continue
+        if not isinstance(name, str) or not is_number(value, 0, 1) or not is_whole(count, 0):
+            return None
+        labels[name] = {"value": value, "count": count}
+    return labels
 
 
-def _read_tree(row: Row, tree: dict[str, Any], languages: list[str], source: str) -> Read:
-    def left_out(code: str, reason: str) -> Rejected:
-        return Rejected(row.file, row.line, code, reason)
-
-    root = tree["prompt"]
-    state = tree.get("tree_state") or root.get("tree_state")
-    if fault := _fault(root):
-        return left_out(MALFORMED, fault)
-    if state not in (None, "ready_for_export"):
-        return left_out("tree_state", f"the tree is {state!r:.80}, not ready for export")
-    if root.get("lang") not in (None, *languages):
-        return left_out("language", f"the tree is in {root.get('lang')!r:.80}")
-    if root["role"] != "prompter":
-        return left_out(MALFORMED, "field 'role': a tree must start with the prompter")
-    path, fault = _best_path(root)
-    if fault:
-        return left_out(MALFORMED, fault)
-    if len(path) < 2:
-        return left_out("no_answer", "nobody answered, or what was answered was deleted or rejected by reviewers")
-    if any(message.get("synthetic") for message in path if message["role"] == "assistant"):
-        return left_out("synthetic", "a model wrote an answer")
-    return conversation_of(row, _record(path, tree.get("message_tree_id"), source))
-
-
-def _best_path(root: dict[str, Any]) -> tuple[list[dict[str, Any]], str]:
-    """(messages from the root down, "") ending on the last assistant that can be reached, or ([], what is wrong)."""
-    path, message = [root], root
-    if not _usable(root):
-        return [], ""
-    while isinstance(replies := message.get("replies") or [], list):
-        other = "assistant" if message["role"] == "prompter" else "prompter"
-        if fault := next(filter(None, map(_fault, replies)), ""):
-            return [], fault
-        good = [reply for reply in replies if reply["role"] == other and _usable(reply)]
-        if not good or len(path) == _DEEPEST:
-            break
-        message = min(good, key=lambda m: (_rank(m), -_label(m, "helpfulness")[0], m["message_id"]))
-        path.append(message)
-    while path and path[-1]["role"] != "assistant":
-        path.pop()
-    return path, ""
-
-
-def _usable(message: dict[str, Any]) -> bool:
-    """Not deleted, not rejected by its reviewers, and not empty. Who was not reviewed has a `review_result` of null."""
-    return not message.get("deleted") and message.get("review_result") is not False and bool(message["text"].strip())
-
-
-def _rank(message: dict[str, Any]) -> float:
-    rank = message.get("rank")
-    return float(rank) if isinstance(rank, (int, float)) else _UNRANKED
-
-
-def _label(message: dict[str, Any], name: str) -> tuple[float, int]:
-    """(mean in [0, 1], number of votes) of a label; (0, 0) without. Files of messages and of trees differ."""
-    labels = message.get("labels")
-    if not isinstance(labels, dict):
-        return 0.0, 0
-    if isinstance(names := labels.get("name"), list):
-        values, counts = labels.get("value"), labels.get("count")
-        if name not in names or not isinstance(values, list) or not isinstance(counts, list):
-            return 0.0, 0
-        place = names.index(name)
-        found = (values[place], counts[place]) if place < min(len(values), len(counts)) else (None, None)
+def _tree(
+    found: list[_Message | Rejected],
+    tree: dict[str, Any],
+    source: str,
+    languages: Collection[str],
+    states: Collection[str],
+    row: Row,
+) -> Iterator[Read]:
+    """The best path of one tree. `tree` has the fields that are the same in all its messages, `row` stands for it."""
+    if len(found) > LARGEST_TREE:
+        yield reject(row, f"a tree of more than {LARGEST_TREE} messages")
+        return
+    yield from (message for message in found if isinstance(message, Rejected))
+    messages: dict[str, _Message] = {}
+    for message in found:
+        if isinstance(message, _Message) and messages.setdefault(message.id, message) is not message:
+            yield reject(message.row, f"field 'message_id': {message.id!r} came before in this tree")
+    replies: dict[str | None, list[_Message]] = {}
+    for message in messages.values():
+        replies.setdefault(message.parent, []).append(message)
+    roots = replies.get(None, [])
+    for message in _detached(messages, replies):
+        why = "in a cycle, or below one" if message.parent in messages else f"field 'parent_id': no {message.parent!r}"
+        yield reject(message.row, f"{why}: message {message.id!r} does not descend from the first of its tree")
+    if len(roots) != 1:
+        if messages:
+            yield reject(row, f"a tree of {len(roots)} first messages; 'parent_id' must be null in exactly one")
+        return
+    (root,) = roots
+    state = tree.get("tree_state")
+    if states and state not in states:
+        yield reject(row, f"tree state {state!r}; taken are {', '.join(states)}", "tree_state")
+    elif languages and root.lang not in languages:
+        yield reject(row, f"language {root.lang!r}; taken are {', '.join(languages)}", "language")
+    elif not root.usable:
+        yield reject(row, "its first message was deleted, rejected by reviewers or written by a model", "deleted")
+    elif len(path := _best_path(root, replies)) < 2:
+        yield reject(row, "no assistant message that can be used answers the first message", "no_answer")
     else:
-        label = labels.get(name)
-        found = (label.get("value"), label.get("count")) if isinstance(label, dict) else (None, None)
-    value, count = found
-    if isinstance(value, (int, float)) and 0 <= value <= 1 and isinstance(count, int) and count > 0:
-        return float(value), count
-    return 0.0, 0
+        yield _conversation(path, source, len(messages))
 
 
-def _record(path: list[dict[str, Any]], tree: Any, source: str) -> dict[str, Any]:
-    answers = [_label(m, "helpfulness") for m in path if m["role"] == "assistant"]
-    votes = sum(count for _, count in answers)
-    ratings: dict[str, Any] = {"oasst": {"rank": path[-1].get("rank"), "helpfulness_votes": votes}}
-    if votes:
-        ratings["helpfulness"] = sum(value * count for value, count in answers) / votes
-    return {
-        "id": f"{source}-{path[-1]['message_id']}",
-        "source": source,
-        "license": "Apache-2.0",
-        "messages": [{"role": _ROLES[m["role"]], "content": m["text"].strip()} for m in path],
-        "ratings": ratings,
-        "meta": {"lang": path[0].get("lang") or "", "message_tree_id": str(tree)},
-    }
+def _detached(messages: dict[str, _Message], replies: dict[str | None, list[_Message]]) -> list[_Message]:
+    reached, waiting = set[str](), list(replies.get(None, []))
+    while waiting:
+        message = waiting.pop()
+        reached.add(message.id)
+        waiting += replies.get(message.id, [])
+    return [message for message in messages.values() if message.id not in reached]
+
+
+def _best_path(root: _Message, replies: dict[str | None, list[_Message]]) -> list[_Message]:
+    """From `root` to an assistant message: at each turn the best reply that can be used, and leads to an answer."""
+
+    def candidates(message: _Message) -> list[_Message]:
+        return [m for m in replies.get(message.id, []) if m.usable and m.role != message.role]
+
+    def worse(message: _Message) -> tuple:
+        unranked = message.rank is None
+        return unranked, message.rank or 0, -message.labels.get("helpfulness", {"value": 0})["value"], message.id
+
+    if root.role != "user":
+        return []
+    path = [root]
+    while answers := candidates(path[-1]):
+        path.append(min(answers, key=worse))
+        questions = [message for message in candidates(path[-1]) if candidates(message)]
+        if not questions:
+            return path
+        path.append(min(questions, key=worse))
+    return path[:-1]
+
+
+def _conversation(path: list[_Message], source: str, size: int) -> Read:
+    root, last = path[0], path[-1]
+    labels = [message.labels for message in path if message.role == "assistant"]
+    rated = [turn["helpfulness"] for turn in labels if "helpfulness" in turn]
+    ratings: dict[str, Any] = {"labels": labels}
+    if rated:
+        least = min(rated, key=lambda label: label["value"])
+        ratings |= {"helpfulness": least["value"], "helpfulness_count": least["count"]}
+    return build(
+        root.row,
+        id=f"{source}-{root.id}",
+        source=source,
+        license="Apache-2.0",
+        messages=[{"role": message.role, "content": message.text} for message in path],
+        ratings=ratings,
+        meta={
+            "lang": root.lang,
+            "message_ids": [message.id for message in path],
+            "rank": last.rank,
+            "tree_messages": size,
+        },
+    )

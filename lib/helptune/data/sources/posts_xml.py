@@ -1,157 +1,171 @@
-"""The public dumps of StackExchange sites: Posts.xml, a line `<row .../>` a post, and Users.xml beside it for names.
+"""Questions and answers of Stack Exchange from the public dumps: `Posts.xml`, with `Users.xml` beside it for names.
 
-A question (PostTypeId 1) gets its best answer (PostTypeId 2, ParentId) by the score of the preferences dataset, so both
-ways to these sites agree. Dumps are large and their answers are far from their questions: posts wait in a database on
-disk. Every line is parsed alone, so a broken one costs itself; entities are not expanded.
+`rows.py` gives the attributes of each `<row/>` (all strings). Questions and answers stand anywhere in the file, so they
+are joined in a database on disk, one file at a time. The answer is chosen, and rated, as in `stackexchange.py`.
+Columns: https://meta.stackexchange.com/questions/2677.
 """
 
-import math
+import json
 import re
-import sqlite3
-import tempfile
-import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
-from html import escape
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
+from sqlite3 import Connection
 
-from helptune.data.sources.messages import conversation_of
-from helptune.data.sources.record import MALFORMED, Read, Rejected, Row
-from helptune.data.sources.rows import bounded_lines
-from helptune.data.sources.stackexchange import helpfulness, record
+from helptune.data.sources.build import reject
+from helptune.data.sources.record import Read, Rejected, Row
+from helptune.data.sources.rows import file_rows
+from helptune.data.sources.scratch import scratch_database
+from helptune.data.sources.stackexchange import build_answer, helpfulness, pm_score
 from helptune.errors import DataError
 
-_ROW = re.compile(rb"^\s*<row\s")
-_FRAME = re.compile(rb"^\s*(?:<\?xml.*\?>|</?posts>|</?users>)?\s*$")
-_LICENSE = re.compile(r"CC BY-SA [0-9.]+")
-_TABLE = """CREATE TABLE posts (
-    id INTEGER PRIMARY KEY, parent INTEGER, accepted INTEGER, line INTEGER, votes INTEGER, user INTEGER,
-    display TEXT, body TEXT, title TEXT, license TEXT
-)"""
-_QUESTIONS = "SELECT id, accepted, line, body, title FROM posts WHERE parent IS NULL ORDER BY line"
-_ANSWERS = "SELECT id, votes, user, display, body, license FROM posts WHERE parent = ? ORDER BY id"
-_ORPHANS = """SELECT line, parent FROM posts WHERE parent IS NOT NULL
-    AND parent NOT IN (SELECT id FROM posts WHERE parent IS NULL) ORDER BY line"""
-_LARGEST = 2**62
-"""Of a number that the database holds."""
+_SITE = re.compile(r"(?:[a-z0-9-]+\.)+(?:com|net)")
+_NUMBER = re.compile(r"-?[0-9]{1,18}")
+_LICENSE = re.compile(r"CC BY-SA ([234]\.[05])")
+_KEPT = (
+    "AcceptedAnswerId", "Body", "ContentLicense", "CreationDate", "OwnerDisplayName", "OwnerUserId", "Tags", "Title",
+)  # fmt: skip
+_SCHEMA = """
+CREATE TABLE questions (id INTEGER PRIMARY KEY, line INTEGER, post TEXT);
+CREATE TABLE answers (id INTEGER PRIMARY KEY, line INTEGER, post TEXT, question INTEGER, votes INTEGER);
+CREATE INDEX by_question ON answers (question);
+CREATE TABLE users (id TEXT PRIMARY KEY, name TEXT);
+"""
 
 
-def pm_score(votes: int, accepted: bool) -> int:
-    """After Askell et al. 2021: -1 for negative votes, else round(log2(1 + votes)), and one more if accepted."""
-    return -1 if votes < 0 else round(math.log2(1 + votes)) + accepted
+def read(rows: Iterable[Row | Rejected], *, site: str = "", source: str = "stack-exchange") -> Iterator[Read]:
+    """One Conversation or Rejected a question of each file, and a Rejected for other posts.
 
-
-def read(path: Path, *, site: str = "", min_score: int = 2, name: str = "") -> Iterator[Read]:
-    """Questions of a Posts.xml, or of the folder that holds it, with their best answers, in order of the questions.
-
-    `site` is the address that links begin with, such as `https://stackoverflow.com`; without it they are not made.
-    Not taken: `other_post` (tag wikis and the like), `no_answer`, `no_question`,
-    `low_score`. Raises DataError when there is no file.
+    `site` is the dump's site, such as `cooking.stackexchange.com`, for the links that attribution needs; where it is
+    not given, the name of the folder must be one. Raises DataError where neither is.
+    `ratings`: `helpfulness`, `pm_score`, `selected` (accepted) and `score` (votes).
     """
-    posts = path / "Posts.xml" if path.is_dir() else path
-    if not posts.is_file():
-        raise DataError(f"{posts}: there is no such file; give a Posts.xml, or the folder that holds it")
-    name = name or str(posts)
-    with tempfile.TemporaryDirectory() as folder:
-        database = sqlite3.connect(Path(folder) / "posts.sqlite")
-        try:
-            database.execute("PRAGMA synchronous = OFF")
-            database.execute(_TABLE)
-            yield from _store(posts, name, database)
-            yield from _join(database, name, site.rstrip("/"), min_score, _names(posts.with_name("Users.xml")))
-        finally:
-            database.close()
+    if site and not _SITE.fullmatch(site):
+        raise DataError(f"site {site!r} is no address such as cooking.stackexchange.com")
+    return _dumps(rows, site, source)
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, str] | str]]:
-    """(line, attributes), or (line, what is wrong with it)."""
-    with path.open("rb") as file:
-        for number, line in enumerate(bounded_lines(file), start=1):
-            if line is None:
-                yield number, "too long for a line of such a file"
-            elif _ROW.match(line):
-                try:
-                    yield number, dict(ElementTree.fromstring(line).attrib)
-                except (ElementTree.ParseError, ValueError, LookupError) as error:
-                    yield number, f"not valid XML ({error})"
-            elif not _FRAME.match(line.removeprefix(b"\xef\xbb\xbf")):
-                yield number, f"expected <row .../>, found {line[:60]!r}"
+def _dumps(rows: Iterable[Row | Rejected], site: str, source: str) -> Iterator[Read]:
+    for file, group in groupby(rows, key=lambda row: row.file):
+        with scratch_database(_SCHEMA) as database:
+            yield from _dump(Path(file), group, site or _site_of(Path(file)), source, database)
 
 
-def _store(path: Path, name: str, database: sqlite3.Connection) -> Iterator[Rejected]:
-    for line, row in _rows(path):
-        if isinstance(row, str):
-            yield Rejected(name, line, MALFORMED, row)
-            continue
-        numbers = {key: _number(row.get(key)) for key in ("Id", "ParentId", "AcceptedAnswerId", "Score", "OwnerUserId")}
-        kind = row.get("PostTypeId")
-        if kind not in ("1", "2"):
-            yield Rejected(name, line, "other_post", f"PostTypeId is {kind!r:.20}: neither question nor answer")
-        elif fault := _fault(row, kind, numbers):
-            yield Rejected(name, line, MALFORMED, fault)
+def _site_of(file: Path) -> str:
+    name = file.parent.name or file.absolute().parent.name
+    if not _SITE.fullmatch(name):
+        raise DataError(
+            f"{file}: attribution needs the site's address; give it as the option `site` "
+            "(cooking.stackexchange.com), or name the folder so"
+        )
+    return name
+
+
+def _dump(file: Path, rows: Iterable[Row | Rejected], site: str, source: str, database: Connection) -> Iterator[Read]:
+    for row in rows:
+        problem = row if isinstance(row, Rejected) else _keep(row, database)
+        if problem:
+            yield problem
+    users = next(
+        (file.with_name(name) for name in ("Users.xml", "Users.xml.gz") if file.with_name(name).exists()), None
+    )
+    for row in file_rows(users) if users else ():
+        if isinstance(row, Rejected):
+            yield row
         else:
-            parent = numbers["ParentId"] if kind == "2" else None
-            values = (
-                numbers["Id"],
-                parent,
-                numbers["AcceptedAnswerId"],
-                line,
-                numbers["Score"],
-                numbers["OwnerUserId"],
-            )
-            texts = (row.get("OwnerDisplayName", ""), row["Body"], row.get("Title", ""), row.get("ContentLicense", ""))
-            try:
-                database.execute("INSERT INTO posts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*values, *texts))
-            except sqlite3.IntegrityError:
-                yield Rejected(name, line, MALFORMED, f"Id {numbers['Id']} came before")
+            named = (row.value.get("Id"), row.value.get("DisplayName"))
+            database.execute("INSERT OR IGNORE INTO users VALUES (?, ?)", named)
+    for id, line, post in database.execute("SELECT id, line, post FROM questions ORDER BY line"):
+        yield _answered(Row(str(file), line, json.loads(post)), id, site, source, database)
+    lost = "SELECT line, question FROM answers WHERE question NOT IN (SELECT id FROM questions) ORDER BY line"
+    for line, question in database.execute(lost):
+        yield reject(Row(str(file), line, {}), f"field 'ParentId': no question {question} in this file", "no_question")
 
 
-def _fault(row: dict[str, str], kind: str, numbers: dict[str, int | None]) -> str:
-    needed = ("Id", "Score", *(("ParentId",) if kind == "2" else ()))
-    if missing := next((key for key in needed if numbers[key] is None), ""):
-        return f"attribute {missing!r} must be a whole number, found {row.get(missing)!r:.40}"
-    return "" if row.get("Body") else "attribute 'Body' is missing or empty"
+def _keep(row: Row, database: Connection) -> Rejected | None:
+    """Put one post into the database, or say why not."""
+    post = row.value
+    kind = post.get("PostTypeId")
+    odd = next((name for name in _KEPT if not isinstance(post.get(name, ""), str)), None)
+    if odd:
+        return reject(row, f"field {odd!r} must be a text, found {post[odd]!r}")
+    if kind not in ("1", "2"):
+        return reject(row, f"post type {kind!r}: neither question nor answer", "post_type")
+    for name in ("Id", "Score") if kind == "1" else ("Id", "Score", "ParentId"):
+        if not _NUMBER.fullmatch(str(post.get(name))):
+            return reject(row, f"field {name!r} must be a whole number, found {post.get(name)!r}")
+    if "Body" not in post:
+        return reject(row, "field 'Body' is missing")
+    if license_of(post) is None:
+        return reject(row, f"field 'ContentLicense': {post.get('ContentLicense')!r} is no licence we know", "license")
+    values: tuple[int | str, ...] = (
+        int(post["Id"]),
+        row.line,
+        json.dumps({name: post[name] for name in _KEPT if name in post}),
+    )
+    if kind == "1":
+        added = database.execute("INSERT OR IGNORE INTO questions VALUES (?, ?, ?)", values)
+    else:
+        values += (int(post["ParentId"]), int(post["Score"]))
+        added = database.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?)", values)
+    return None if added.rowcount else reject(row, f"field 'Id': {post['Id']} came before in this file")
 
 
-def _number(text: str | None) -> int | None:
-    number = int(text) if text and re.fullmatch(r"-?[0-9]{1,19}", text) else None
-    return number if number is not None and abs(number) < _LARGEST else None
+def _answered(row: Row, id: int, site: str, source: str, database: Connection) -> Read:
+    question = row.value
+    answers = database.execute("SELECT id, votes FROM answers WHERE question = ?", (id,)).fetchall()
+    if not answers:
+        return reject(row, "nobody answered", "no_answer")
+    accepted = question.get("AcceptedAnswerId")
+
+    def standing(answer: tuple[int, int]) -> tuple[int, bool, int]:
+        id, votes = answer
+        return pm_score(votes, str(id) == accepted), str(id) == accepted, -id
+
+    best, votes = max(answers, key=standing)
+    score, selected, _ = standing((best, votes))
+    answer = json.loads(database.execute("SELECT post FROM answers WHERE id = ?", (best,)).fetchone()[0])
+    author, author_url = _author(answer, site, database)
+    asker, asker_url = _author(question, site, database)
+    return build_answer(
+        row,
+        id=f"{site}-{id}",
+        source=source,
+        license=license_of(answer),
+        question=question["Body"],
+        answer=answer["Body"],
+        title=question.get("Title", ""),
+        ratings={"helpfulness": helpfulness(score), "pm_score": score, "selected": selected, "score": votes},
+        meta={
+            "url": f"https://{site}/questions/{id}",
+            "author": author,
+            "author_url": author_url,
+            "answer_id": best,
+            "date": answer.get("CreationDate", ""),
+            "asker": asker,
+            "asker_url": asker_url,
+            "asker_license": license_of(question),
+            "tags": [tag for tag in re.split("[<>|]+", question.get("Tags", "")) if tag],
+        },
+    )
 
 
-def _join(database: sqlite3.Connection, name: str, site: str, min_score: int, names: dict[int, str]) -> Iterator[Read]:
-    database.execute("CREATE INDEX by_parent ON posts (parent)")
-    for line, parent in database.execute(_ORPHANS):
-        yield Rejected(name, line, "no_question", f"an answer to question {parent}, which is not there")
-    for id, accepted, line, body, title in database.execute(_QUESTIONS):
-        answers = database.execute(_ANSWERS, (id,)).fetchall()
-        if not answers:
-            yield Rejected(name, line, "no_answer", f"question {id} has no answer")
-            continue
-        best = max(answers, key=lambda a: (pm_score(a[1], a[0] == accepted), a[0] == accepted, -a[0]))
-        score = pm_score(best[1], best[0] == accepted)
-        if score < min_score:
-            yield Rejected(name, line, "low_score", f"the best answer of question {id} has score {score}")
-            continue
-        ratings = {
-            "helpfulness": helpfulness(score),
-            "stackexchange": {"pm_score": score, "accepted": best[0] == accepted, "votes": best[1]},
-        }
-        user = best[2]
-        meta = {
-            "url": f"{site}/questions/{id}" if site else "",
-            "author": names.get(user, "") or best[3] or (f"user {user}" if user is not None else "unknown"),
-            "author_url": f"{site}/users/{user}" if site and user is not None else "",
-            "lang": "en",
-        }
-        question = f"<p><b>{escape(title)}</b></p>{body}" if title else body
-        made = record(f"{site.split('//')[-1] or 'post'}-{id}", question, best[4], ratings, meta)
-        if found := _LICENSE.search(best[5]):
-            made["license"] = found[0].replace(" ", "-")
-        yield conversation_of(Row(name, line, {}), made)
+def license_of(post: dict[str, str]) -> str | None:
+    """SPDX id of a post. Dumps without the column follow its date (https://stackoverflow.com/help/licensing)."""
+    named = post.get("ContentLicense")
+    if named:
+        found = _LICENSE.fullmatch(named)
+        return f"CC-BY-SA-{found.group(1)}" if found else None
+    date = post.get("CreationDate", "")
+    if not re.match(r"\d{4}-\d\d-\d\d", date):
+        return None
+    return "CC-BY-SA-2.5" if date < "2011-04-08" else "CC-BY-SA-3.0" if date < "2018-05-02" else "CC-BY-SA-4.0"
 
 
-def _names(path: Path) -> dict[int, str]:
-    """Display names by user id; none where there is no Users.xml."""
-    if not path.is_file():
-        return {}
-    rows = (row for _, row in _rows(path) if isinstance(row, dict))
-    return {id: row.get("DisplayName", "") for row in rows if (id := _number(row.get("Id"))) is not None}
+def _author(post: dict[str, str], site: str, database: Connection) -> tuple[str, str]:
+    """Name and profile of who wrote a post; both may be empty, as accounts get deleted."""
+    user, name = post.get("OwnerUserId", ""), post.get("OwnerDisplayName", "")
+    if user and not name:
+        found = database.execute("SELECT name FROM users WHERE id = ?", (user,)).fetchone()
+        name = (found and found[0]) or ""
+    return name, f"https://{site}/users/{user}" if _NUMBER.fullmatch(user) else ""

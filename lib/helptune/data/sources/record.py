@@ -14,7 +14,7 @@ MALFORMED = "malformed"
 
 @dataclass(frozen=True)
 class Row:
-    """One record as it stands in a file: `line` counts from 1: lines of a text, rows of a table or split."""
+    """One record as it stands in a file: `line` counts from 1 (lines of a text, rows of a table or of a split)."""
 
     file: str
     line: int

@@ -1,159 +1,291 @@
-"""Rows of a dataset with the place they stand in: from a file, a folder, or the Hugging Face hub; one at a time.
+"""Located rows of a file, a folder, or a dataset of the Hugging Face hub: the streaming front of every source.
 
-What cannot be read becomes a Rejected with file and line, and reading goes on: with the next line of a text, with the
-next file where a file breaks off. `datasets` would stop at the first broken line, so it reads the hub alone.
+A row that cannot be read (invalid UTF-8 or JSON, no object, a truncated archive, a Git LFS pointer) becomes a Rejected
+with its file and line, and reading goes on with the next row, or with the next file where the rest of one is lost.
+Memory is bounded by one line, or by one batch of a parquet file.
 """
 
 import gzip
+import io
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from helptune.data.sources.record import MALFORMED, Rejected, Row
 from helptune.errors import DataError
 
-ENDINGS = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
-_SPLITS = ("train", "validation", "valid", "test")
-_LONGEST = 64 * 2**20
-"""Bytes of a line. A longer one is rejected without being held in memory."""
+LONGEST_LINE = 64 * 2**20  # bytes; the longest record of the known sources has less than one MiB
+BATCH = 256  # rows of a parquet file held at once
+_LFS = b"version https://git-lfs.github.com/spec/"
+_SPLITS = {"train", "validation", "valid", "dev", "test", "heldout"}
+_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
+_DECODER = json.JSONDecoder()
 
 
-def local_rows(path: Path, split: str = "train", name: str = "") -> Iterator[Row | Rejected]:
-    """Rows of a file, or of all files in a folder and below it that belong to `split`, by name.
+def rows(
+    where: Path | str,
+    *,
+    split: str = "train",
+    revision: str = "main",
+    data_dir: str | None = None,
+    config: str | None = None,
+    files: str = "*",
+) -> Iterator[Row | Rejected]:
+    """Rows of `where`: a file, a folder (the files below it that match `files`, by name), or else a hub dataset.
 
-    A file belongs to `split` when its path names that split, or none. Rows say where they stand as `name`, by default
-    the path, with the path within the folder. Raises DataError when there is no such file, or it is no data.
+    Read are .jsonl, .json (lines, or one array), .parquet, .xml (one <row/> a line), all but parquet also as .gz.
+    Of a folder as the hub keeps it, `data_dir` is that part, and where files are named after splits (`train`, `test`,
+    ...) only those of `split` are read. `revision` and `config` are for the hub; the commit that `revision` stands for
+    is part of each row's `file`. Raises DataError, before any row, when nothing can be read there.
     """
-    name = name or str(path)
-    if not path.is_dir():
-        yield from _file_rows(path, name)
-        return
-    files = [p for p in sorted(path.rglob("*")) if p.name.endswith(ENDINGS) and p.is_file()]
-    chosen = [p for p in files if _belongs(p.relative_to(path), split)]
-    if not chosen:
-        raise DataError(f"{path}: holds no {split} files; wanted are {', '.join(ENDINGS)}")
-    for file in chosen:
-        yield from _file_rows(file, f"{name}/{file.relative_to(path)}")
+    path = Path(where)
+    if path.is_dir():
+        below = path / (data_dir or "")
+        return _folder_rows(below if below.is_dir() else path, files, split)
+    if path.exists():
+        if _reader(path) is None:
+            raise DataError(
+                f"{path}: cannot read this kind of file; name one of {', '.join(_READERS)} or these with .gz"
+            )
+        return file_rows(path)
+    name = str(where)
+    if not _HUB_NAME.fullmatch(name) or _reader(path) is not None:
+        raise DataError(f"{name}: no such file or folder, and not the name of a hub dataset (owner/name)")
+    return _hub_rows(name, split, revision, data_dir, config)
 
 
-def hub_rows(name: str, revision: str, split: str, **load: Any) -> Iterator[Row | Rejected]:
-    """Rows of a dataset on the hub, streamed. `load` is what `datasets.load_dataset` needs beside (name=, data_dir=).
-
-    Raises DataError when the hub, the dataset or the split cannot be had, with what to do.
-    """
-    import datasets
-
-    line = 0
+def file_rows(path: Path) -> Iterator[Row | Rejected]:
+    """Rows of one local file; what stops the reading of the file is its last Rejected."""
+    reader, line = _reader(path), 0
+    assert reader is not None
     try:
-        for line, value in enumerate(
-            datasets.load_dataset(name, revision=revision or None, split=split, streaming=True, **load), start=1
-        ):
-            yield Row(f"{name}/{split}", line, value)
-    except Exception as error:  # whatever its many readers and the network raise
-        raise DataError(
-            f"{name} ({split}, revision {revision or 'main'}): cannot be read from the hub beyond row {line} "
-            f"({type(error).__name__}: {str(error)[:200]}). Offline, give `path`: a file or folder in the same schema"
-        ) from error
-
-
-def _belongs(path: Path, split: str) -> bool:
-    named = {part for part in re.split(r"[^a-z]+", str(path).lower()) if part in _SPLITS}
-    return not named or split in named
-
-
-def _file_rows(path: Path, name: str) -> Iterator[Row | Rejected]:
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file")
-    if path.name.endswith(".parquet"):
-        yield from _parquet_rows(path, name)
-    elif path.name.endswith(ENDINGS):
-        yield from _text_rows(path, name)
-    else:
-        raise DataError(f"{path}: ends in none of {', '.join(ENDINGS)}")
-
-
-def _text_rows(path: Path, name: str) -> Iterator[Row | Rejected]:
-    with path.open("rb") as file:
-        start = file.read(200)
-    if start.startswith(b"version https://git-lfs"):
-        raise DataError(f"{path}: is a Git LFS pointer, not the data; fetch it with `git lfs pull`")
-    number = 0
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            if path.name.endswith((".json", ".json.gz")) and _is_list(file):
-                yield from _list_rows(file.read(), name)
+        with path.open("rb") as file:
+            if file.read(len(_LFS)) == _LFS:
+                yield Rejected(str(path), 1, MALFORMED, "a Git LFS pointer, not the data; run `git lfs pull` there")
                 return
-            for number, line in enumerate(bounded_lines(file), start=1):
-                yield from _line_rows(line, name, number)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        yield Rejected(name, number + 1, MALFORMED, f"the compressed file breaks off here ({error})")
+        for row in reader(path):
+            line = row.line
+            yield row
+    except (OSError, EOFError, zlib.error) as error:
+        yield Rejected(str(path), line + 1, MALFORMED, f"the rest of the file cannot be read ({error})")
 
 
-def _is_list(file: Any) -> bool:
-    """A JSON list can only be read whole; JSON lines in a file called .json are read as lines."""
-    start = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")
-    file.seek(0)
-    return start.startswith(b"[")
+def _folder_rows(folder: Path, files: str, split: str) -> Iterator[Row | Rejected]:
+    paths = sorted(path for path in folder.rglob(files) if path.is_file() and _reader(path) and path.name[0] != ".")
+    if not paths:
+        raise DataError(f"{folder}: has no file that matches {files!r} of the kinds {', '.join(_READERS)}")
+    words = {path: set(re.split(r"[-_.]", path.name)) for path in paths}
+    if any(found & _SPLITS for found in words.values()):
+        paths = [path for path in paths if split in words[path]]
+        if not paths:
+            raise DataError(f"{folder}: its files are named after splits, but none after {split!r}")
+    return (row for path in paths for row in file_rows(path))
 
 
-def bounded_lines(file: Any) -> Iterator[bytes | None]:
-    """Lines without their ends; None for one that is too long."""
-    while line := file.readline(_LONGEST):
-        if len(line) == _LONGEST and not line.endswith(b"\n"):
-            while (rest := file.readline(_LONGEST)) and not rest.endswith(b"\n"):
-                pass
-            yield None
-        else:
-            yield line.rstrip(b"\r\n")
+def _reader(path: Path) -> Callable[[Path], Iterator[Row | Rejected]] | None:
+    name = path.name.lower()
+    reader = _READERS.get(Path(name.removesuffix(".gz")).suffix)
+    return None if reader is _parquet_rows and name.endswith(".gz") else reader
 
 
-def _line_rows(line: bytes | None, name: str, number: int) -> Iterator[Row | Rejected]:
-    if line is None:
-        yield Rejected(name, number, MALFORMED, f"longer than {_LONGEST:,} bytes")
-    elif line.strip():
-        yield _checked(name, number, *_parsed(line))
+def _open(path: Path) -> IO[bytes]:
+    return cast(IO[bytes], gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb"))
 
 
-def _list_rows(text: bytes, name: str) -> Iterator[Row | Rejected]:
-    values, fault = _parsed(text)
-    if fault or not isinstance(values, list):
-        yield Rejected(name, 1, MALFORMED, fault or "neither a JSON list nor JSON lines")
-        return
-    for number, value in enumerate(values, start=1):
-        yield _checked(name, number, value, "")
+def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Number and text of each line; None of a line is kept beyond LONGEST_LINE."""
+    number = 0
+    while line := file.readline(LONGEST_LINE + 1):
+        number += 1
+        yield number, line
+        while line and not line.endswith(b"\n"):  # the rest of a line that is too long
+            line = file.readline(LONGEST_LINE)
 
 
-def _parsed(text: bytes) -> tuple[Any, str]:
-    """(value, "") or (None, what is wrong)."""
+def _parsed_lines(path: Path, parse: Callable[[bytes], Any]) -> Iterator[Row | Rejected]:
+    with _open(path) as file:
+        for number, line in _lines(file):
+            line = line.removeprefix(b"\xef\xbb\xbf").strip()
+            if line:
+                yield _row(str(path), number, line, parse)
+
+
+def _row(file: str, number: int, line: bytes, parse: Callable[[bytes], Any]) -> Row | Rejected:
+    if len(line) > LONGEST_LINE:
+        return Rejected(file, number, MALFORMED, f"longer than {LONGEST_LINE} bytes")
     try:
-        return json.loads(text.decode("utf-8-sig")), ""
+        value = parse(line)
     except UnicodeDecodeError as error:
-        return None, f"not UTF-8 text ({error.reason} at byte {error.start})"
+        return Rejected(file, number, MALFORMED, f"not UTF-8 text ({error.reason} at byte {error.start + 1})")
     except json.JSONDecodeError as error:
-        return None, f"not valid JSON ({error.msg} at column {error.colno})"
-    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, thousands of open brackets
-        return None, f"not usable JSON ({error})"
+        return Rejected(file, number, MALFORMED, f"not valid JSON ({error.msg} at column {error.colno})")
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, NaN, thousands of brackets
+        return Rejected(file, number, MALFORMED, f"not usable ({error})")
+    if not isinstance(value, dict):
+        return Rejected(file, number, MALFORMED, f"expected an object, found {type(value).__name__}")
+    return Row(file, number, value)
 
 
-def _checked(name: str, number: int, value: Any, fault: str) -> Row | Rejected:
-    if not fault and not isinstance(value, dict):
-        fault = f"expected a JSON object, found {type(value).__name__}"
-    return Rejected(name, number, MALFORMED, fault) if fault else Row(name, number, value)
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
-def _parquet_rows(path: Path, name: str) -> Iterator[Row | Rejected]:
+def _parse_json(line: bytes) -> Any:
+    value = json.loads(line.decode(), parse_constant=_no_constant)
+    if _HALF_CHARACTER.search(line):
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("half of a character (a lone surrogate)") from None
+    return value
+
+
+def _json_rows(path: Path) -> Iterator[Row | Rejected]:
+    """Lines of objects, or one array of them."""
+    with _open(path) as file:
+        start = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
+    return _array_rows(path) if start.startswith(b"[") else _parsed_lines(path, _parse_json)
+
+
+def _array_rows(path: Path) -> Iterator[Row | Rejected]:
+    """Elements of one JSON array, read piece by piece. After an element that is no JSON the rest cannot be found."""
+    name, line, text, ended = str(path), 1, "", False
+
+    def more() -> None:
+        nonlocal text, ended
+        piece = file.read(max(2**16, len(text)))  # doubling, so that a long element is not parsed again too often
+        text, ended = text + piece, not piece
+
+    with io.TextIOWrapper(_open(path), "utf-8-sig", newline="") as file:
+        expected, first = "[", True
+        while True:
+            line += text.count("\n", 0, len(text) - len(text.lstrip()))
+            text = text.lstrip()
+            if not text:
+                if ended:
+                    yield Rejected(name, line, MALFORMED, f"the array ends early: expected {expected!r}")
+                    return
+                try:
+                    more()
+                except UnicodeDecodeError as error:
+                    yield Rejected(name, line, MALFORMED, f"not UTF-8 text ({error.reason}); the rest cannot be read")
+                    return
+                continue
+            if text[0] in expected:
+                if text[0] == "]":
+                    return
+                first, expected, text = expected == "[", "", text[1:]
+                continue
+            if expected:
+                yield Rejected(name, line, MALFORMED, f"expected {expected!r}, found {text[0]!r}; the rest is lost")
+                return
+            if first and text[0] == "]":
+                return
+            try:
+                _, end = _DECODER.raw_decode(text)
+                if end == len(text) and not ended:
+                    raise json.JSONDecodeError("may go on", text, end)
+            except (ValueError, RecursionError) as error:
+                if not ended and len(text) <= LONGEST_LINE:
+                    more()
+                    continue
+                yield Rejected(name, line, MALFORMED, f"an element is not valid JSON ({error}); the rest is lost")
+                return
+            yield _row(name, line, text[:end].encode("utf-8", "surrogatepass"), _parse_json)
+            line += text.count("\n", 0, end)
+            text, expected = text[end:], ",]"
+
+
+def _parse_xml(line: bytes) -> dict[str, str]:
+    """Attributes of `<row .../>`. Such a line declares no entity: a document type stands before the first element."""
+    from lxml import etree
+
+    if not line.startswith(b"<row"):
+        raise ValueError("expected one <row .../> a line")
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
+    try:
+        element = etree.fromstring(line, parser)
+    except etree.XMLSyntaxError as error:
+        raise ValueError(f"not valid XML: {error.msg}") from None
+    if element.tag != "row":
+        raise ValueError(f"expected <row .../>, found <{element.tag}>")
+    return {str(name): str(value) for name, value in element.items()}
+
+
+def _xml_rows(path: Path) -> Iterator[Row | Rejected]:
+    """The rows of a Stack Exchange dump; its first line, and the tags around all rows, are passed over."""
+    frame = re.compile(rb"<\?xml [^>]*\?>|</?(posts|users)>")
+    with _open(path) as file:
+        for number, line in _lines(file):
+            line = line.removeprefix(b"\xef\xbb\xbf").strip()
+            if line and not frame.fullmatch(line):
+                yield _row(str(path), number, line, _parse_xml)
+
+
+def _parquet_rows(path: Path) -> Iterator[Row | Rejected]:
     import pyarrow
     import pyarrow.parquet
 
-    number = 0
+    line = 0
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=1_000):
+            for batch in file.iter_batches(batch_size=BATCH):
                 for value in batch.to_pylist():
-                    number += 1
-                    yield Row(name, number, value)
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        yield Rejected(name, number + 1, MALFORMED, f"the Parquet file cannot be read from here on ({error})")
+                    line += 1
+                    yield Row(str(path), line, value)
+    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
+        yield Rejected(str(path), line + 1, MALFORMED, f"the rest of the parquet file cannot be read ({error})")
+
+
+def _hub_rows(
+    name: str, split: str, revision: str, data_dir: str | None, config: str | None
+) -> Iterator[Row | Rejected]:
+    """Streams a split without keeping it. The hub's code is never run: `datasets` reads data files only."""
+    import datasets
+    import huggingface_hub
+
+    instead = "a local file or folder in the same schema will do"
+    try:
+        commit = huggingface_hub.HfApi().dataset_info(name, revision=revision, timeout=20).sha
+        stream = datasets.load_dataset(name, config, data_dir=data_dir, split=split, revision=commit, streaming=True)
+    except Exception as error:  # the hub, the network, and a dozen kinds of misfit raise errors of their own
+        raise DataError(
+            f"{name}: no such file or folder here, and the hub gave no dataset of that name at revision {revision!r}, "
+            f"split {split!r} ({type(error).__name__}: {_first_line(error)}); {instead}"
+        ) from error
+    where = "/".join(part for part in (f"{name}@{commit}", config, data_dir, split) if part)
+    return _streamed(stream, where, instead)
+
+
+def _streamed(stream: Any, where: str, instead: str) -> Iterator[Row | Rejected]:
+    line = 0
+    try:
+        for line, value in enumerate(stream, start=1):
+            yield Row(where, line, value)
+    except GeneratorExit:
+        raise
+    except Exception as error:
+        message = (
+            f"{where}: the stream broke after {line} rows ({type(error).__name__}: {_first_line(error)}); {instead}"
+        )
+        raise DataError(message) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [""])[0][:200]
+
+
+def _jsonl_rows(path: Path) -> Iterator[Row | Rejected]:
+    return _parsed_lines(path, _parse_json)
+
+
+_READERS: dict[str, Callable[[Path], Iterator[Row | Rejected]]] = {
+    ".jsonl": _jsonl_rows,
+    ".json": _json_rows,
+    ".parquet": _parquet_rows,
+    ".xml": _xml_rows,
+}

@@ -1,90 +1,96 @@
-"""StackExchange questions with their best answers: the preferences dataset (HuggingFaceH4), CC BY-SA 4.0.
+"""Questions and answers of Stack Exchange as rated by its people, from the hub's `stack-exchange-preferences`.
 
-A row is {"qid", "question" (HTML), "answers": [{"text" (HTML), "pm_score", "selected", "answer_id", "author",
-"author_id", "author_profile"}], "date", "metadata": [urls]}. The score, after Askell et al. 2021, is the rounded
-log2(1 + upvotes), one more if the asker accepted the answer, and -1 for a negative sum of votes. The licence asks for
-attribution: a link to the question, and the author's name and profile, which stay on every record.
+One conversation a question: the question, and the answer with the highest score after Askell et al. (2021). The texts
+are CC BY-SA: attribution is owed, so every record carries the question's link and the author's name and profile, and
+what is built from it may only be shared alike. `posts_xml` reads the same from the public dumps.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from helptune.data.sources.build import build, is_whole, reject
 from helptune.data.sources.html import to_markdown
-from helptune.data.sources.messages import conversation_of
-from helptune.data.sources.record import MALFORMED, Read, Rejected, Row
+from helptune.data.sources.record import Read, Rejected, Row
+from helptune.errors import DataError
 
-LICENSE = "CC-BY-SA-4.0"
-HIGHEST = 6
-"""A score at which an answer counts as helpfulness 1: 63 upvotes, or 31 and accepted."""
-_TEXT = {"text": str, "author": str, "author_profile": str}
-_NUMBER = {"pm_score": int, "answer_id": int}
+_SATURATED = 4  # of pm_score: an answer with 11 votes, or with 6 and accepted, is as helpful as we can tell
 
 
-def helpfulness(score: int) -> float:
-    """In [0, 1]: 0 for -1 and 0, then in proportion to the score, which is logarithmic in the votes."""
-    return min(max(score, 0), HIGHEST) / HIGHEST
+def pm_score(votes: int, accepted: bool) -> int:
+    """round(log2(1 + votes)), one more where the asker accepted the answer; -1 for votes below zero (Askell et al.)."""
+    return -1 if votes < 0 else round(math.log2(1 + votes)) + accepted
 
 
-def read(rows: Iterable[Row | Rejected], *, min_score: int = 2) -> Iterator[Read]:
-    """The question and its best answer: the highest score, the accepted one among equals.
-
-    Not taken: `low_score`, when no answer reaches `min_score` (2 is three upvotes, or one and accepted).
-    """
-    return (row if isinstance(row, Rejected) else _read(row, min_score) for row in rows)
+def helpfulness(score: float) -> float:
+    """A pm_score on our scale: 0 for none or negative, growing by a quarter to 1."""
+    return min(max(score, 0), _SATURATED) / _SATURATED
 
 
-def _read(row: Row, min_score: int) -> Read:
-    if fault := _fault(row.value):
-        return Rejected(row.file, row.line, MALFORMED, fault)
-    best = max(row.value["answers"], key=lambda a: (a["pm_score"], bool(a.get("selected")), -a["answer_id"]))
-    if best["pm_score"] < min_score:
-        return Rejected(row.file, row.line, "low_score", f"the best answer has score {best['pm_score']}")
-    urls = [url for url in row.value.get("metadata") or [] if isinstance(url, str)]
-    meta = {
-        "url": next((url for url in urls if "/questions/" in url), urls[0] if urls else ""),
-        "author": best["author"],
-        "author_url": best["author_profile"],
-        "asker_url": next((url for url in urls if "/users/" in url), ""),
-        "lang": "en",
-    }
-    ratings = {
-        "helpfulness": helpfulness(best["pm_score"]),
-        "stackexchange": {"pm_score": best["pm_score"], "accepted": bool(best.get("selected"))},
-    }
-    return conversation_of(row, record(f"{row.value['qid']}", row.value["question"], best["text"], ratings, meta))
+def read(rows: Iterable[Row | Rejected], *, source: str = "stack-exchange-preferences") -> Iterator[Read]:
+    """One Conversation or Rejected a question. `ratings`: `helpfulness`, the answer's `pm_score` and `selected`."""
+    return (row if isinstance(row, Rejected) else _question(row, source) for row in rows)
 
 
-def record(id: str, question: str, answer: str, ratings: dict[str, Any], meta: dict[str, Any]) -> dict[str, Any]:
-    """The record of a question and an answer in HTML."""
-    return {
-        "id": f"stackexchange-{id}",
-        "source": "stackexchange",
-        "license": LICENSE,
-        "messages": [
-            {"role": "user", "content": to_markdown(question)},
-            {"role": "assistant", "content": to_markdown(answer)},
-        ],
-        "ratings": ratings,
-        "meta": meta,
-    }
+def _question(row: Row, source: str) -> Read:
+    qid, question, answers, date = (row.value.get(name) for name in ("qid", "question", "answers", "date"))
+    if not is_whole(qid, 0) or not isinstance(question, str) or not isinstance(answers, list):
+        return reject(row, "fields 'qid', 'question' and 'answers' must be a whole number, a string and a list")
+    for answer in answers:
+        if problem := _problem(answer):
+            return reject(row, f"field 'answers': {problem}")
+    if not answers:
+        return reject(row, "nobody answered", "no_answer")
+    links = row.value.get("metadata")
+    links = [link for link in links if _is_link(link)] if isinstance(links, list) else []
+    url = next((link for link in links if "/questions/" in link), None)
+    if url is None:
+        return reject(row, "field 'metadata' has no link to the question, and attribution is owed", "attribution")
+    best = max(answers, key=lambda answer: (answer["pm_score"], answer["selected"], -answer["answer_id"]))
+    score, profile = best["pm_score"], best.get("author_profile")
+    return build_answer(
+        row,
+        id=f"{url.split('/')[2]}-{qid}",
+        source=source,
+        license="CC-BY-SA-4.0",
+        question=question,
+        answer=best["text"],
+        ratings={"helpfulness": helpfulness(score), "pm_score": score, "selected": best["selected"]},
+        meta={
+            "url": url,
+            "author": best["author"] if isinstance(best.get("author"), str) else "",
+            "author_url": profile if _is_link(profile) else "",
+            "answer_id": best["answer_id"],
+            "date": date if isinstance(date, str) else "",
+            "asker_url": next((link for link in links if "/users/" in link), ""),
+        },
+    )
 
 
-def _fault(value: dict[str, Any]) -> str:
-    if not isinstance(value.get("question"), str):
-        return f"field 'question' must be a text, found {value.get('question')!r:.80}"
-    if not isinstance(value.get("qid"), (int, str)) or isinstance(value.get("qid"), bool):
-        return f"field 'qid' must be a number, found {value.get('qid')!r:.80}"
-    answers = value.get("answers")
-    if not isinstance(answers, list) or not answers:
-        return f"field 'answers' must be a non-empty list, found {answers!r:.80}"
-    if not isinstance(value.get("metadata") or [], list):
-        return f"field 'metadata' must be a list of URLs, found {value['metadata']!r:.80}"
-    for number, answer in enumerate(answers):
-        if not isinstance(answer, dict):
-            return f"field 'answers[{number}]' must be an object, found {answer!r:.80}"
-        for name, kind in (_TEXT | _NUMBER).items():
-            if type(answer.get(name)) is not kind:
-                return (
-                    f"field 'answers[{number}].{name}' must be of type {kind.__name__}, found {answer.get(name)!r:.80}"
-                )
-    return ""
+def build_answer(row: Row, *, question: str, answer: str, title: str = "", **fields: Any) -> Read:
+    """The conversation of an HTML question and answer; a title goes first."""
+    try:
+        asked, answered = to_markdown(question), to_markdown(answer)
+    except DataError as error:
+        return reject(row, str(error))
+    prompt = "\n\n".join(part for part in (title.strip(), asked) if part)
+    messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answered}]
+    return build(row, messages=messages, **fields)
+
+
+def _problem(answer: Any) -> str | None:
+    if not isinstance(answer, dict):
+        return f"an answer must be an object, found {answer!r}"
+    if not isinstance(answer.get("text"), str):
+        return f"'text' must be a string, found {answer.get('text')!r}"
+    if not is_whole(answer.get("answer_id"), 0):
+        return f"'answer_id' must be a whole number, found {answer.get('answer_id')!r}"
+    if not is_whole(answer.get("pm_score"), -1):
+        return f"'pm_score' must be a whole number from -1, found {answer.get('pm_score')!r}"
+    if not isinstance(answer.get("selected"), bool):
+        return f"'selected' must be true or false, found {answer.get('selected')!r}"
+    return None
+
+
+def _is_link(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith(("https://", "http://")) and value.isprintable()

@@ -1,11 +1,12 @@
-"""The sources, a row each: what they are called on the hub, under which licence, and what their authors meant them for.
+"""The sources one beside the other: where each is, under which licence, and how it is read. Recipes and cards use it.
 
-The licence ledger is the column `share_alike`: what such a source gives binds what is made of it, so a recipe must ask
-for it. `caution` is what a data card must pass on.
+`license` and `share_alike` are the licence ledger: what is share-alike stays out of a mixture unless asked for, and
+apart. `intended_use` quotes the source's own card, for the data card of what is built from it.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,135 +20,133 @@ from helptune.data.sources import (
     stackexchange,
 )
 from helptune.data.sources.record import Read
-from helptune.data.sources.rows import hub_rows, local_rows
-from helptune.errors import SettingError
+from helptune.data.sources.rows import rows
+from helptune.errors import DataError
 
 
 @dataclass(frozen=True)
-class SourceInfo:
-    """`rows` reads conversations from located rows; `open` instead reads a path of the source's own format."""
-
-    title: str
+class Source:
+    name: str
+    read: Callable[..., Iterator[Read]]
     license: str
-    hub: str = ""
-    hub_options: tuple[tuple[str, str], ...] = ()
+    """SPDX id; empty where the records or the user say it."""
+    intended_use: str
+    """Quoted from the source's card, or said by us where there is none."""
     share_alike: bool = False
-    published: str = ""
-    intended: str = ""
-    caution: str = ""
-    home: str = ""
-    rows: Callable[..., Iterator[Read]] | None = None
-    open: Callable[..., Iterator[Read]] | None = None
-    defaults: tuple[tuple[str, Any], ...] = ()
+    opt_in: bool = False
+    """`read` asks for an option that says a warning was read."""
+    hub: str = ""
+    """Dataset on the Hugging Face hub; empty where there is only a local file or folder, or nothing to locate."""
+    revision: str = "main"
+    data_dirs: tuple[str, ...] = ()
+    """Folders of the hub dataset to choose from, the first by default; empty where the whole dataset is meant."""
+    splits: tuple[str, ...] = ("train",)
+    files: str = "*"
+    """Files of a local folder that are read."""
+    local: bool = True
+    """Whether there is something to locate at all."""
 
-
-_OASST = "Conversations that volunteers wrote, rated and ranked, to train open assistants."
 
 SOURCES = {
-    "curated": SourceInfo(
-        title="helptune curated conversations",
-        license="Apache-2.0",
-        intended="Demonstrations for fine-tuning a small model to be helpful, on a laptop.",
-        caution="Written with the help of a language model; no human has rated them.",
-    ),
-    "oasst1": SourceInfo(
-        title="OpenAssistant Conversations, release 1",
-        license="Apache-2.0",
-        hub="OpenAssistant/oasst1",
-        home="https://huggingface.co/datasets/OpenAssistant/oasst1",
-        published="84,437 messages for training and 4,401 for validation",
-        intended=_OASST,
-        rows=openassistant.read,
-        defaults=(("source", "oasst1"),),
-    ),
-    "oasst2": SourceInfo(
-        title="OpenAssistant Conversations, release 2",
-        license="Apache-2.0",
-        hub="OpenAssistant/oasst2",
-        home="https://huggingface.co/datasets/OpenAssistant/oasst2",
-        published="128,575 messages for training and 6,599 for validation",
-        intended=_OASST,
-        rows=openassistant.read,
-        defaults=(("source", "oasst2"),),
-    ),
-    "hh-rlhf": SourceInfo(
-        title="Anthropic hh-rlhf, helpful side",
-        license="MIT",
-        hub="Anthropic/hh-rlhf",
-        hub_options=(("data_dir", "helpful-base"),),
-        home="https://huggingface.co/datasets/Anthropic/hh-rlhf",
-        published="160,800 pairs for training and 8,552 for testing, over all subsets",
-        intended="To train preference models for reinforcement learning from human feedback.",
-        caution=(
-            "Its authors say that it is not meant for the supervised training of dialogue agents, which is likely to "
-            "give harmful models. Only the preferred side of the helpful subsets is taken, opt-in, behind a safety "
-            "filter; the texts may be offensive."
+    source.name: source
+    for source in (
+        Source(
+            "curated",
+            curated.read,
+            "Apache-2.0",
+            "Written for this course: form (length, layout, stopping, asking back), not facts or skills.",
+            splits=("train", "heldout"),
+            local=False,
         ),
-        rows=hh_rlhf.read,
-    ),
-    "stack-exchange-preferences": SourceInfo(
-        title="StackExchange preferences",
-        license="CC-BY-SA-4.0",
-        hub="HuggingFaceH4/stack-exchange-preferences",
-        share_alike=True,
-        home="https://huggingface.co/datasets/HuggingFaceH4/stack-exchange-preferences",
-        published="questions with at least two answers and their scores",
-        intended="Preference data for language models from public questions and answers.",
-        caution="Attribution is owed: question link, author and profile stay on every record. Share-alike.",
-        rows=stackexchange.read,
-    ),
-    "stack-exchange-dump": SourceInfo(
-        title="StackExchange data dump (Posts.xml)",
-        license="CC-BY-SA-4.0",
-        share_alike=True,
-        home="https://archive.org/details/stackexchange",
-        published="all posts of a site",
-        intended="The public copy of what the users of a site contributed.",
-        caution="Attribution is owed: question link, author and profile stay on every record. Share-alike.",
-        open=posts_xml.read,
-    ),
-    "helpsteer2": SourceInfo(
-        title="HelpSteer2",
-        license="CC-BY-4.0",
-        hub="nvidia/HelpSteer2",
-        home="https://huggingface.co/datasets/nvidia/HelpSteer2",
-        published="20,324 rated responses for training and 1,038 for validation",
-        intended="To train models that are more helpful, correct and coherent, with adjustable length and complexity.",
-        rows=helpsteer2.read,
-    ),
-    "messages": SourceInfo(
-        title="A file of your own",
-        license="as the file or the recipe says",
-        intended="Whatever you wrote it for.",
-        rows=messages.read,
-    ),
+        Source(
+            "oasst1",
+            partial(openassistant.read, source="oasst1"),
+            "Apache-2.0",
+            "In an effort to democratize research on large-scale alignment, we release OpenAssistant Conversations "
+            "(OASST1), a human-generated, human-annotated assistant-style conversation corpus",
+            hub="OpenAssistant/oasst1",
+            splits=("train", "validation"),
+        ),
+        Source(
+            "oasst2",
+            openassistant.read,
+            "Apache-2.0",
+            "This dataset contains message trees. Each message tree has an initial prompt message as the root node, "
+            "which can have multiple child messages as replies, and these child messages can have multiple replies.",
+            hub="OpenAssistant/oasst2",
+            splits=("train", "validation"),
+        ),
+        Source(
+            "hh-rlhf",
+            hh_rlhf.read,
+            "MIT",
+            hh_rlhf.WARNING,
+            opt_in=True,
+            hub="Anthropic/hh-rlhf",
+            data_dirs=hh_rlhf.SUBSETS,
+            splits=("train", "test"),
+        ),
+        Source(
+            "helpsteer2",
+            helpsteer2.read,
+            "CC-BY-4.0",
+            "HelpSteer2 is an open-source Helpfulness Dataset (CC-BY-4.0) that supports aligning models to become more "
+            "helpful, factually correct and coherent, while being adjustable in terms of the complexity and verbosity "
+            "of its responses.",
+            hub="nvidia/HelpSteer2",
+            data_dirs=("", "disagreements"),
+            splits=("train", "validation"),
+        ),
+        Source(
+            "stack-exchange-preferences",
+            stackexchange.read,
+            "CC-BY-SA-4.0",
+            "This dataset contains questions and answers from the Stack Overflow Data Dump for the purpose of "
+            "preference model training. [...] This data could also be used for instruction fine-tuning and language "
+            "model training.",
+            share_alike=True,
+            hub="HuggingFaceH4/stack-exchange-preferences",  # 22 GB; one site is a folder: data/stats.stackexchange.com
+        ),
+        Source(
+            "stack-exchange",
+            posts_xml.read,
+            "CC-BY-SA-4.0",  # the newest; every record says its own, as old posts are 2.5 or 3.0
+            "The dumps come without a stated use; their licence asks for attribution and share-alike.",
+            share_alike=True,
+            files="Posts.xml*",
+        ),
+        Source("messages", messages.read, "", "A file of your own; its use is yours to state."),
+    )
 }
 
 
-def read_source(
-    name: str, path: Path | None, split: str, revision: str, options: dict[str, Any], label: str = ""
+def conversations(
+    name: str,
+    where: Path | str | None = None,
+    *,
+    split: str = "train",
+    revision: str | None = None,
+    data_dir: str | None = None,
+    **options: Any,
 ) -> Iterator[Read]:
-    """Conversations of the source `name`, from `path` or else from the hub; `label` stands for the path in reports.
+    """Everything of the source called `name`: Conversations, and a Rejected for what gave none, in a fixed order.
 
-    Raises SettingError for an unknown source or option, and one that needs a path; DataError where nothing can be read.
+    `where` is a local file or folder; without it the hub is asked. `options` are those of the source's `read`.
+    Raises DataError when the source is unknown, when nothing is found, and where `read` does.
     """
-    info = source_named(name)
-    given = dict(info.defaults) | options
-    try:
-        if name == "curated":
-            return curated.read(split, **given)
-        if info.open is not None and path is not None:
-            return info.open(path, name=label, **given)
-        if info.rows is not None and (path is not None or info.hub):
-            if path is not None:
-                return info.rows(local_rows(path, split, label), **given)
-            return info.rows(hub_rows(info.hub, revision, split, **dict(info.hub_options)), **given)
-    except TypeError as error:
-        raise SettingError(f"source {name!r}: options {', '.join(options)}: {str(error).split('() ')[-1]}") from error
-    raise SettingError(f"source {name!r}: needs a path, it has no name on the hub")
-
-
-def source_named(name: str) -> SourceInfo:
     if name not in SOURCES:
-        raise SettingError(f"source {name!r} is not one of {', '.join(SOURCES)}")
-    return SOURCES[name]
+        raise DataError(f"{name!r} is no source; there are {', '.join(SOURCES)}")
+    source = SOURCES[name]
+    if not source.local:
+        return source.read(split=split, **options)
+    if where is None and not source.hub:
+        raise DataError(f"{name}: is on no hub; name a local file or folder")
+    chosen_dir = data_dir or (source.data_dirs[0] if source.data_dirs else "") or None
+    found = rows(
+        where or source.hub,
+        split=split,
+        revision=revision or source.revision,
+        data_dir=chosen_dir,
+        files=source.files,
+    )
+    return source.read(found, **options)
