@@ -1,9 +1,8 @@
 """How good is a screen? The figures that matter for one, each with its interval.
 
-The area under the ROC curve alone flatters: a screen lives where nearly nothing safe is lost, so the recall there (at 1%
-false positives, and at the threshold it ships with) stands beside it, and the hard pairs are counted apart: unsafe
-against safe texts that look alike. Intervals of shares are Wilson's, those of areas are percentile bootstraps over the
-texts.
+The area under the ROC curve alone flatters: a screen lives where nearly nothing safe is lost. So the recall there (at
+1% false positives, and at the threshold it ships with) stands beside it, and the hard pairs are counted apart: unsafe
+against safe texts that look alike. Intervals of shares are Wilson's, those of areas percentile bootstraps over texts.
 """
 
 from collections.abc import Sequence
@@ -55,9 +54,9 @@ def figures(p: Float[np.ndarray, "B"], records: Sequence[Labelled], threshold: f
     return found | {name: share(int((own >= threshold).sum()), len(own)) for name, own in shares.items() if len(own)}
 
 
-def area(unsafe: Float[np.ndarray, "B"], safe: Float[np.ndarray, "N"]) -> Figure:
+def area(unsafe: np.ndarray, safe: np.ndarray) -> Figure:
     """The chance that an unsafe text scores higher than a safe one, ties counted half."""
-    return _resampled(_auc, unsafe, safe)
+    return _resampled(auc, unsafe, safe)
 
 
 def share(count: int, n: int) -> Figure:
@@ -68,7 +67,7 @@ def share(count: int, n: int) -> Figure:
     return _figure(count / n, low, high, n)
 
 
-def _auc(unsafe: np.ndarray, safe: np.ndarray) -> float:
+def auc(unsafe: np.ndarray, safe: np.ndarray) -> float:
     below, up_to = (np.searchsorted(np.sort(safe), unsafe, side) for side in ("left", "right"))
     return float((below + up_to).mean() / (2 * len(safe)))
 

@@ -28,7 +28,7 @@ from helptune.shapes import Float
 NAME = "probe"
 POOLINGS = ("mean", "last", "both")
 _WINDOW, _CONTEXT = 384, 160
-"""Tokens of a text read at once (of a longer one the most unsafe window counts), and of the prompt before a response."""
+"""Tokens of a text read at once (of a longer one the worst window counts), and of the prompt before a response."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,8 @@ class Probe:
         """Each turn is judged after what came right before it; the most unsafe one counts."""
         check_target(target)
         head = self.heads[target]
-        rows, ends = [], []
+        rows: list[Reading] = []
+        ends = []
         for conversation in conversations:
             for prompt, response in spoken(conversation, target):
                 rows += readings(self.tokenizer, head.place.wording, prompt, response)
@@ -159,8 +160,8 @@ def load(folder: Path, base: Base, tokenizer: Tokenizer, base_sha256: str) -> Pr
     path = folder / f"{NAME}.json"
     if record.get("base_sha256") != base_sha256:
         raise WeightsError(
-            f"{path}: fitted on the base {str(record.get('base_sha256'))[:12]}, not on {base_sha256[:12]}: hidden states "
-            "of another model mean other things; train the probe on this one"
+            f"{path}: fitted on the base {str(record.get('base_sha256'))[:12]}, not on {base_sha256[:12]}: hidden "
+            "states of another model mean other things; train the probe on this one"
         )
     try:
         heads = {}
