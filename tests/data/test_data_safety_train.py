@@ -45,12 +45,8 @@ def test_what_is_measured_is_what_is_written(trained):
     _, out, said = trained
     assert json.loads((out / "measures.json").read_text()) == said
     assert set(said["sets"]) == {"train", "dev", "test"}
-    assert set(said["lexical"]["test"]["response"]) >= {
-        "auc",
-        "recall",
-        "false positives",
-        "recall at 1% false positives",
-    }
+    named = {"auc", "recall", "false positives", "recall at 1% false positives"}
+    assert set(said["lexical"]["test"]["response"]) >= named
 
 
 def test_the_threshold_keeps_its_promise_on_the_development_split(trained):
@@ -60,10 +56,10 @@ def test_the_threshold_keeps_its_promise_on_the_development_split(trained):
 
 def test_the_probe_is_trained_by_the_same_rules(word_base, tokenizer, tmp_path):
     records = [small_set("train")[::2] + small_set("train")[1::2], small_set("dev")]
-    found = [train.fit_probe(*records, tmp_path / name, word_base, tokenizer, "a" * 64, layers=(1, 3)) for name in "ab"]
+    found = [train.fit_probe(*records, tmp_path / name, word_base, tokenizer, "a" * 64, layers=(2,)) for name in "ab"]
     (chosen, classifier), again = found
     assert chosen == again[0]
-    assert {place["layers"] for place in chosen.values()} <= {1, 3}
+    assert {place["layers"] for place in chosen.values()} == {2}
     assert (tmp_path / "a" / "probe.npz").read_bytes() == (tmp_path / "b" / "probe.npz").read_bytes()
     assert classifier.thresholds == again[1].thresholds != train.UNCALIBRATED
 
@@ -102,12 +98,12 @@ def test_a_figure_lies_in_its_interval():
 
 
 def test_the_interval_of_an_area_covers_as_often_as_it_says():
-    """Of 100 samples from a known pair of distributions about 95 intervals should cover the true area."""
+    """Of 50 samples from a known pair of distributions about 47 intervals should cover the true area."""
     from scipy.stats import norm
 
     rng, truth = np.random.default_rng(0), norm.cdf(1 / np.sqrt(2))
-    measured = [measure.area(rng.normal(1, 1, 60), rng.normal(0, 1, 60)) for _ in range(100)]
-    assert 88 <= sum(f["low"] <= truth <= f["high"] for f in measured) <= 100
+    measured = [measure.area(rng.normal(1, 1, 60), rng.normal(0, 1, 60)) for _ in range(50)]
+    assert 43 <= sum(f["low"] <= truth <= f["high"] for f in measured) <= 50
 
 
 def test_hard_pairs_are_counted_apart():
