@@ -18,6 +18,7 @@ from helptune.data.conversation import Conversation, Message
 from helptune.errors import DataError
 
 SHIPPED = Path(__file__).parent / "labelled"
+REFUSALS = "refusals.json"
 SPLITS = ("train", "dev", "test")
 POLICIES = (
     "violence", "weapons", "self_harm", "crime", "cyber", "fraud", "drugs", "harassment", "hate", "privacy", "sexual",
@@ -124,6 +125,18 @@ def read_labelled(path: Path | str) -> Iterator[Labelled]:
 def load_labelled(split: str, folder: Path | str = SHIPPED) -> list[Labelled]:
     """All records of `train`, `dev` or `test` in a folder."""
     return list(read_labelled(Path(folder) / f"{split}.jsonl"))
+
+
+def load_refusals(folder: Path | str = SHIPPED) -> frozenset[str]:
+    """Ids of the responses that decline, in all splits. Raises DataError for a damaged file."""
+    path = Path(folder) / REFUSALS
+    try:
+        ids = json.loads(path.read_text(encoding="utf-8"))["ids"]
+        if not all(isinstance(one, str) for one in ids):
+            raise TypeError("an id is no text")
+        return frozenset(ids)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: not a list of ids under 'ids' ({error})") from error
 
 
 def by_target(records: Iterable[Labelled]) -> dict[str, list[Labelled]]:

@@ -5,13 +5,14 @@ The area under the ROC curve alone flatters: a screen lives where nearly nothing
 against safe texts that look alike. Intervals of shares are Wilson's, those of areas percentile bootstraps over texts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 
 from helptune.data.safety.classifier import SafetyClassifier, Thresholds, threshold_at
 from helptune.data.safety.labelled import Labelled, by_target
+from helptune.data.safety.refusal import is_refusal
 from helptune.shapes import Float
 
 _RESAMPLES, _SEED, _LEVEL = 2_000, 0, 0.95
@@ -52,6 +53,14 @@ def figures(p: Float[np.ndarray, "B"], records: Sequence[Labelled], threshold: f
     if len(unsafe) and len(safe):
         found["recall at 1% false positives"] = _resampled(_recall_at, unsafe, safe)
     return found | {name: share(int((own >= threshold).sum()), len(own)) for name, own in shares.items() if len(own)}
+
+
+def measure_refusals(records: Sequence[Labelled], refusals: Collection[str]) -> dict[str, Figure]:
+    """Recall and precision of `is_refusal` on the responses among the records; `refusals` are the ids of true ones."""
+    found = [(is_refusal(r.response), r.id in refusals) for r in records if r.target == "response"]
+    both = sum(said and true for said, true in found)
+    counts = {"recall": sum(true for _, true in found), "precision": sum(said for said, _ in found)}
+    return {name: share(both, n) for name, n in counts.items() if n}
 
 
 def area(unsafe: np.ndarray, safe: np.ndarray) -> Figure:

@@ -19,8 +19,16 @@ import numpy as np
 from helptune.data.safety import lexical, probe
 from helptune.data.safety.classifier import TARGETS, UNCALIBRATED, SafetyClassifier, calibrate
 from helptune.data.safety.hidden import cut_off, pooled
-from helptune.data.safety.labelled import SPLITS, Labelled, by_target, load_labelled, set_sha256
-from helptune.data.safety.measure import auc, measure
+from helptune.data.safety.labelled import (
+    REFUSALS,
+    SPLITS,
+    Labelled,
+    by_target,
+    load_labelled,
+    load_refusals,
+    set_sha256,
+)
+from helptune.data.safety.measure import auc, measure, measure_refusals
 from helptune.data.safety.wordings import WORDINGS
 from helptune.errors import DataError, SettingError
 from helptune.files import write_text
@@ -56,6 +64,9 @@ def train_safety(folder: Path, out: Path, which: str = "all") -> dict[str, Any]:
         about = {"version": classifier.version, "thresholds": asdict(classifier.thresholds), "chosen": chosen}
         found["sets"] = {split: {"n": len(own), "sha256": set_sha256(own)} for split, own in splits.items()}
         found[name] = about | figures
+        if (folder / REFUSALS).is_file():
+            refusals = load_refusals(folder)
+            found["refusal"] = {split: measure_refusals(splits[split], refusals) for split in ("dev", "test")}
         write_text(out / MEASURES, json.dumps(found, indent=1) + "\n")
     return found
 
