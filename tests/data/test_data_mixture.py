@@ -80,13 +80,13 @@ def test_every_record_is_kept_or_has_a_reason(built):
 
 def test_what_is_handed_over_is_what_everything_else_reads(built):
     kept = list(read_conversations(built / "train.jsonl"))
-    assert {c.source for c in kept} == {"oasst2", "helpsteer2", "stackexchange", "hh-rlhf"}
-    assert all(c.meta["author_url"] and c.license == "CC-BY-SA-4.0" for c in kept if c.source == "stackexchange")
+    assert {c.source for c in kept} == {"oasst2", "helpsteer2", "stack-exchange-preferences", "hh-rlhf"}
+    assert all(c.meta["author_url"] and c.license == "CC-BY-SA-4.0" for c in kept if c.source == "stack-exchange-preferences")
 
 
 def test_the_faults_of_the_sources_are_found(built):
     found = {step["reason"] for step in read_manifest(built)["funnel"]["steps"]}
-    assert {"malformed", "no_answer", "pii", "language", "exact_duplicate", "near_duplicate"} <= found
+    assert {"malformed", "deleted", "pii", "language", "exact_duplicate", "near_duplicate"} <= found
 
 
 def test_a_malformed_record_is_reported_with_file_line_and_reason(home, built):

@@ -6,7 +6,7 @@ import pytest
 
 from helptune.data.mixture.inputs import check
 from helptune.data.mixture.recipe import Recipe, SourceSpec, find_recipe, read_recipe, to_json
-from helptune.errors import SettingError
+from helptune.errors import DataError, SettingError
 
 ONE = '[[source]]\nname = "curated"\n'
 
@@ -38,7 +38,7 @@ def test_filters_take_their_parameters_by_name(tmp_path):
         (f'name = "x"\nseed = "a"\n{ONE}', "seed must be of type int, found 'a'"),
         (f'name = "x"\nsize = -1\n{ONE}', "size, heldout: must be 0 or more"),
         (f'name = "x"\nmax_malformed = 2\n{ONE}', "a share from 0 to 1"),
-        (f'name = "x"\n{ONE}weigth = 1', r"source\[0\].weigth is not one of cap, id"),
+        (f'name = "x"\n{ONE}weigth = 1', r"source\[0\].weigth is not one of cap, data_dir, id"),
         (f'name = "x"\n{ONE}{ONE}', "'curated' comes twice"),
         (f'name = "x"\n{ONE}weight = 1\n{ONE}id = "b"', "'b': has no weight while others have one"),
         (f'name = "x"\n{ONE}id = "../up"', "letters, digits"),
@@ -82,9 +82,9 @@ def test_share_alike_must_be_asked_for(tmp_path):
 def test_hh_rlhf_must_be_asked_for_by_who_read_its_warning(tmp_path):
     (tmp_path / "h.jsonl").write_text("")
     text = 'name = "x"\n[[source]]\nname = "hh-rlhf"\npath = "h.jsonl"\n{}'
-    with pytest.raises(SettingError, match="likely to give harmful models"):
+    with pytest.raises(DataError, match="likely to lead to harmful models"):
         check(recipe(tmp_path, text.format("")), tmp_path)
-    check(recipe(tmp_path, text.format("options = { i_read_the_warning = true }")), tmp_path)
+    check(recipe(tmp_path, text.format("options = { warning_was_read = true, subset = 'helpful-base' }")), tmp_path)
 
 
 def test_shipped_recipes_are_found_by_name_and_can_be_read():

@@ -17,7 +17,7 @@ from helptune.data.conversation import load_curated
 _FAULTS = {"broken": 0.003, "repeat": 0.03, "near": 0.03, "pii": 0.005, "german": 0.01, "unsafe": 0.01}
 """How often what is wrong happens; the rest is sound."""
 
-OPTIONS = {"hh-rlhf": {"i_read_the_warning": True}}
+OPTIONS = {"hh-rlhf": {"warning_was_read": True, "subset": "helpful-base"}}
 """What the sources need to be told in a recipe."""
 
 _GERMAN = "Wie kann ich das am besten machen, ohne dass es zu lange dauert, und was brauche ich dafür an Werkzeug?"

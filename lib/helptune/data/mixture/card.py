@@ -25,7 +25,8 @@ def write_card(folder: Path, manifest: Mapping[str, Any]) -> None:
     }
     (folder / CARD).write_text(card(manifest, splits), encoding="utf-8")
     files = {split: Split(f"{split}.jsonl", manifest["files"][f"{split}.jsonl"]["sha256"]) for split in splits}
-    about = f"Conversations for helpful supervised fine-tuning, built by helptune from {', '.join(_names(manifest))}."
+    names = ", ".join(spec["name"] for spec in manifest["recipe"]["source"])
+    about = f"Conversations for helpful supervised fine-tuning, built by helptune from {names}."
     url = "https://pypi.org/project/helptune"
     (folder / CROISSANT).write_text(
         croissant(manifest["name"], about, " AND ".join(licenses(splits)), url, manifest["version"], files),
@@ -73,25 +74,22 @@ def card(manifest: Mapping[str, Any], splits: Mapping[str, Description]) -> str:
     return "\n".join(parts)
 
 
-def _names(manifest: Mapping[str, Any]) -> list[str]:
-    return [SOURCES[spec["name"]].title for spec in manifest["recipe"]["source"]]
-
-
 def _files(manifest: Mapping[str, Any]) -> str:
     rows = [f"| {name} | {facts['rows']} | {facts['sha256']} |" for name, facts in manifest["files"].items()]
     return "\n".join(["| file | rows | sha256 |\n| --- | ---: | --- |", *rows, ""])
 
 
 def _sources(manifest: Mapping[str, Any]) -> str:
-    lines = ["| source | what it is | licence | read | kept | inputs |\n| --- | --- | --- | ---: | ---: | --- |"]
-    cautions = []
+    lines = ["| source | licence | read | kept | inputs |\n| --- | --- | ---: | ---: | --- |"]
+    uses = []
     for spec in manifest["recipe"]["source"]:
-        key, info = spec["id"] or spec["name"], SOURCES[spec["name"]]
+        key, source = spec["id"] or spec["name"], SOURCES[spec["name"]]
         inputs = "; ".join(f"{file} {mark[:12]}" for file, mark in manifest["inputs"][key].items())
         read, kept = manifest["funnel"]["read"][key], manifest["funnel"]["kept"][key]
-        lines.append(f"| {key} | {info.title} | {info.license} | {read} | {kept} | {inputs} |")
-        cautions += [f"- **{key}**: meant for: {info.intended} {info.caution}".rstrip()]
-    return "\n".join([*lines, "", *dict.fromkeys(cautions), ""])
+        lines.append(f"| {key} | {source.license or 'as each record says'} | {read} | {kept} | {inputs} |")
+        duty = " Attribution is owed: link, author and profile stand in the `meta` of each record." * source.share_alike
+        uses.append(f'- **{key}**, in the words of its card: "{source.intended_use}"{duty}')
+    return "\n".join([*lines, "", *uses, ""])
 
 
 def _funnel(manifest: Mapping[str, Any]) -> str:

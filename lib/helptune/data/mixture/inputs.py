@@ -1,6 +1,7 @@
 """What a recipe reads: sources, from files or from the hub, and hashed evaluation sets; and marks of all of them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -8,8 +9,8 @@ from helptune.data.conversation import CURATED
 from helptune.data.decontaminate import EVALUATION_SETS
 from helptune.data.mixture.recipe import Recipe, SourceSpec
 from helptune.data.mixture.sift import check_filters
-from helptune.data.sources.record import Read
-from helptune.data.sources.table import read_source, source_named
+from helptune.data.sources.record import Read, Rejected
+from helptune.data.sources.table import SOURCES, Source, conversations
 from helptune.errors import DataError, SettingError
 from helptune.files import file_sha256
 
@@ -18,32 +19,55 @@ def check(recipe: Recipe, home: Path) -> None:
     """Raises SettingError for what can be known before a record is read."""
     check_filters(recipe.skip, recipe.filters)
     for spec in recipe.source:
-        info = source_named(spec.name)
-        if info.share_alike and not recipe.share_alike:
+        source = source_of(spec)
+        if source.share_alike and not recipe.share_alike:
             raise SettingError(
-                f"source {spec.key!r}: its licence, {info.license}, binds what is made from it; "
+                f"source {spec.key!r}: its licence, {source.license}, binds what is made from it; "
                 "say share_alike = true to make a dataset under that licence"
             )
         if spec.path and not (home / spec.path).exists():
             raise SettingError(f"source {spec.key!r}: {home / spec.path} does not exist")
-        reads(spec, home)  # a wrong option says so now
+        if not spec.path and source.local and not source.hub:
+            raise SettingError(f"source {spec.key!r}: needs a path, it has no name on the hub")
+        if spec.path or not source.local:  # a wrong option says so now; the hub is not asked for that
+            reads(spec, home)
     for name in recipe.decontamination.sets:
         set_path(name, home)
 
 
+def source_of(spec: SourceSpec) -> Source:
+    if spec.name not in SOURCES:
+        raise SettingError(f"source {spec.name!r} is not one of {', '.join(SOURCES)}")
+    return SOURCES[spec.name]
+
+
 def reads(spec: SourceSpec, home: Path) -> Iterator[Read]:
-    path = home / spec.path if spec.path else None
-    every = read_source(spec.name, path, spec.split, spec.revision, dict(spec.options), label=spec.path)
-    return islice(every, spec.limit) if spec.limit else every
+    """Conversations and rejected records of a source, the latter with the path that the recipe gives its files.
+
+    Raises SettingError for an option that the source does not take.
+    """
+    where = home / spec.path if spec.path else None
+    try:
+        every = conversations(
+            spec.name, where, split=spec.split, revision=spec.revision or None, data_dir=spec.data_dir or None,
+            **spec.options,
+        )  # fmt: skip
+    except TypeError as error:
+        raise SettingError(f"source {spec.key!r}, options: {str(error).split('() ')[-1]}") from error
+    return (_named_as_in_the_recipe(read, home) for read in islice(every, spec.limit or None))
+
+
+def _named_as_in_the_recipe(read: Read, home: Path) -> Read:
+    return replace(read, file=read.file.removeprefix(f"{home}/")) if isinstance(read, Rejected) else read
 
 
 def fingerprints(spec: SourceSpec, home: Path) -> dict[str, str]:
     """sha256 of every file of a source by its path in the recipe, or the commit of a dataset on the hub."""
-    if spec.name == "curated":
+    if not source_of(spec).local:
         files = sorted((CURATED / spec.split).glob("*.jsonl"))
         return {f"{spec.split}/{path.name}": file_sha256(path) for path in files}
     if not spec.path:
-        return {source_named(spec.name).hub: _commit(spec)}
+        return {source_of(spec).hub: _commit(spec)}
     path = home / spec.path
     files = [p for p in sorted(path.rglob("*")) if p.is_file()] if path.is_dir() else [path]
     inside = {f"{spec.path}/{p.relative_to(path)}" if path.is_dir() else spec.path: p for p in files}
@@ -54,12 +78,12 @@ def _commit(spec: SourceSpec) -> str:
     """What `revision` names today: a branch moves, so the dataset's manifest keeps the commit."""
     from huggingface_hub import HfApi
 
-    hub = source_named(spec.name).hub
+    source = source_of(spec)
     try:
-        commit = HfApi().dataset_info(hub, revision=spec.revision or None).sha
+        commit = HfApi().dataset_info(source.hub, revision=spec.revision or source.revision).sha
     except Exception as error:  # whatever the hub and the network raise
         raise DataError(
-            f"source {spec.key!r}: {hub} cannot be reached ({type(error).__name__}: {str(error)[:200]}). "
+            f"source {spec.key!r}: {source.hub} cannot be reached ({type(error).__name__}: {str(error)[:200]}). "
             "Offline, give `path`: a file or folder in the same schema"
         ) from error
     return str(commit)

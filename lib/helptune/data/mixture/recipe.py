@@ -29,7 +29,8 @@ SHIPPED = Path(__file__).parent / "recipes"
 class SourceSpec:
     """One source of a recipe.
 
-    `name` is a row of `sources.table`; `path` a file or folder in its schema, without which it is read from the hub.
+    `name` is a row of `sources.table`; `path` a file or folder in its schema, without which it is read from the hub;
+    `data_dir` a part of it, such as one site of many.
     `id` tells two parts of one source apart. `weight` is its share of the
     mixture beside the other sources', 0 for all it has; `cap` how many conversations it may give at most, 0 for all.
     Only the first `limit` records are read, 0 for all. `options` go to its reader.
@@ -39,6 +40,7 @@ class SourceSpec:
     id: str = ""
     path: str = ""
     revision: str = ""
+    data_dir: str = ""
     split: str = "train"
     weight: float = 0.0
     cap: int = 0
