@@ -57,7 +57,7 @@ def _limits(safety: Safety) -> dict[str, float]:
     if safety.threshold:
         return dict.fromkeys(safety.targets, safety.threshold)
     thresholds = _classifier(safety.classifier).thresholds
-    return {target: getattr(thresholds, target) for target in safety.targets}
+    return {target: thresholds.of(target) for target in safety.targets}
 
 
 def _declines(conversation: Conversation, scores: dict[str, Any]) -> bool:
