@@ -48,8 +48,8 @@ class Agreement:
     """One measure of one attribute.
 
     `value` is None where the measure is undefined, `low` and `high` where the interval is; `undefined` then says why,
-    and is "" otherwise. `items` counts those the measure looks at: only items with two ratings can agree. `missing` counts
-    the empty cells of the matrix of items and raters, so it is large where raters share the work.
+    and is "" otherwise. `items` counts those the measure looks at: only items with two ratings can agree. `missing`
+    counts the empty cells of the matrix of items and raters, so it is large where raters share the work.
     """
 
     measure: str
@@ -74,9 +74,9 @@ def measure(
 
     Ratings of an item hang together, so whole items are drawn (a cluster bootstrap), not single pairs of ratings as in
     evalica's own bootstrap. Of simulated 95% intervals of ordinal alpha, with 3 raters and 20 to 300 items, 92 to 96%
-    held the truth, and about as many of BCa's, so the simpler one is used. Draws in which every rating is the same have no
-    value and are left out; if more than a tenth are, there is no interval. Two limits: perfect agreement gives [1, 1]
-    however few the items, and the interval is stretched to the value in the rare case that it leaves it outside.
+    held the truth, and about as many of BCa's, so the simpler one is used. Draws in which every rating is the same have
+    no value and are left out; if more than a tenth are, there is no interval. Two limits: perfect agreement gives
+    [1, 1] however few the items, and the interval is stretched to the value in the rare case that it leaves it outside.
 
     Kappa of more than two raters is the mean over the pairs of raters (Light 1971), weighted by the items they share;
     pairs who share fewer than 10 are left out.
@@ -115,6 +115,8 @@ def why_undefined(ratings: Ratings, name: str, level: str) -> str:
     """The reason a measure has no value, or "". One item agrees with itself about nothing: chance has no say in it."""
     paired = ratings.where(ratings.per_item >= 2)
     given, counts = paired.values[paired.values >= 0], set(paired.per_item.tolist())
+    if not ratings.items:
+        return "no items: none are left"
     if not ratings.per_item.any():
         return "no ratings: all are missing"
     if ratings.active < 2:

@@ -98,7 +98,7 @@ def _reasons(verdict: Verdict) -> list[str]:
     figure, what = (after.value, "value") if gate.on == "point" else (after.low, "low end of the interval")
     reasons = []
     if figure is None:
-        reasons.append(f"undefined ({after.undefined})")
+        reasons.append(f"undefined ({verdict.before.undefined or after.undefined})")
     elif not figure > gate.above:
         reasons.append(f"the {what}, {figure:.3f}, is not above {gate.above:g}")
     if after.items < gate.min_items:
