@@ -127,6 +127,7 @@ def test_pairs_of_raters_who_hardly_meet_are_left_out_of_kappa():
     often, hardly = simulated(40, 3, 0.5, seed=5), np.full((40, 1), MISSING)
     hardly[:9, 0] = 4 - often[:9, 0]
     together = np.hstack([often, hardly])
+    assert measure(ratings(together), "cohen_kappa", "nominal", resamples=20).pairs_left_out == 3
     assert value(together, "weighted_kappa", "linear") == pytest.approx(value(often, "weighted_kappa", "linear"))
     alone = measure(ratings(together[:, 2:]), "weighted_kappa", "linear")
     assert alone.value is None

@@ -191,6 +191,13 @@ def test_anonymous_ratings_say_so(tmp_path):
     assert NAMELESS in shown(rows)
 
 
+def test_pairs_that_kappa_leaves_out_are_told(tmp_path):
+    path = tmp_path / "r.jsonl"
+    rows = [{"item": i, "rater": r, "rating": (i + r) % 3} for i in range(12) for r in range(3) if r < 2 or i < 5]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "Kappa leaves out 2 pairs of raters who share fewer than 10 items." in shown(agreement_table(path))
+
+
 def test_a_hostile_name_is_shown_harmlessly(tmp_path):
     path = tmp_path / "r.jsonl"
     name = "[bold]\x1b[31mred"

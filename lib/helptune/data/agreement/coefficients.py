@@ -37,7 +37,7 @@ ANONYMOUS = (("weighted_kappa", "linear"), ("weighted_kappa", "quadratic"), ("kr
 _PAIRED = ("cohen_kappa", "weighted_kappa")
 _MOST_UNDEFINED = 0.1
 """Share of draws without a value above which there is no interval."""
-_LEAST_SHARED = 10
+LEAST_SHARED = 10
 """Items two raters must share: over fewer, kappa is biased towards 0, and more so in a draw of them."""
 _NUMBERS = 10_000_000
 """Numbers held at once while drawing: 80 MB."""
@@ -65,6 +65,8 @@ class Agreement:
     ratings_per_item: tuple[int, float, int]
     """Least, mean, most, over all items."""
     missing: int
+    pairs_left_out: int
+    """Pairs of raters who share items, but fewer than kappa needs."""
 
 
 def measure(
@@ -91,7 +93,7 @@ def measure(
     undefined, value, low, high = why_undefined(ratings, name, level), None, None, None
     met = None if undefined else _meetings(paired, name, seed)
     if met and not met.pairs:
-        undefined = f"too few shared: no two raters share {_LEAST_SHARED} items; ask for alpha, which needs no pairs"
+        undefined = f"too few shared: no two raters share {LEAST_SHARED} items; ask for alpha, which needs no pairs"
     elif met and not any(np.ptp(both) for both in met.columns()):
         undefined = "no variance: no two raters who share items used two different ratings"
     elif met:
@@ -107,6 +109,7 @@ def measure(
         name, level, value, low, high, undefined,
         f"{confidence:.0%} percentile bootstrap over items, {resamples} draws, seed {seed}",
         items=len(np.unique(met.item)) if met else len(paired.items),
+        pairs_left_out=met.left_out if met else 0,
         **_counts(ratings),
     )  # fmt: skip
 
@@ -174,6 +177,7 @@ class _Meetings:
     weight: Float[np.ndarray, " meetings"]
     items: int
     pairs: int
+    left_out: int
     scale: int
 
     def columns(self) -> list[Int[np.ndarray, "2 shared"]]:
@@ -214,14 +218,15 @@ def _meetings(paired: Ratings, name: str, seed: int) -> _Meetings:
     item, pair, first, second, weight = map(np.concatenate, zip(*met, strict=True))
     if name in _PAIRED:
         _, pair, shared = np.unique(pair, return_inverse=True, return_counts=True)
-        often = (shared >= _LEAST_SHARED)[pair]
+        often = (shared >= LEAST_SHARED)[pair]
         item, first, second = item[often], first[often], second[often]
         pairs, pair = np.unique(pair[often], return_inverse=True)
-        return _Meetings(item, pair, first, second, np.ones(len(item)), len(values), len(pairs), scale)
+        left_out = len(shared) - len(pairs)
+        return _Meetings(item, pair, first, second, np.ones(len(item)), len(values), len(pairs), left_out, scale)
     item, first, second, weight = map(
         np.concatenate, ((item, item), (first, second), (second, first), (weight, weight))
     )
-    return _Meetings(item, np.zeros_like(item), first, second, weight, len(values), 1, scale)
+    return _Meetings(item, np.zeros_like(item), first, second, weight, len(values), 1, 0, scale)
 
 
 def _draws(met: _Meetings, name: str, level: str, resamples: int, seed: int) -> Float[np.ndarray, " resamples"]:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helptune.data.agreement.coefficients import ANONYMOUS, MEASURES, measure
+from helptune.data.agreement.coefficients import ANONYMOUS, LEAST_SHARED, MEASURES, measure
 from helptune.data.agreement.gate import BIAS, filtered
 from helptune.data.agreement.ratings import Ratings, read_ratings
 from helptune.errors import SettingError
@@ -93,6 +93,10 @@ def show(rows: Sequence[dict[str, Any]], console: "Console") -> None:
     console.print(table)
     notes = [f"Intervals: {rows[0]['interval']}."] if rows else []
     notes += [NAMELESS] if any(row["anonymous"] for row in rows) else []
+    left_out = max((row["pairs_left_out"] for row in rows), default=0)
+    notes += [f"Kappa leaves out {left_out} pairs of raters who share fewer than {LEAST_SHARED} items."] * bool(
+        left_out
+    )
     notes += [BIAS] if any(row["stage"] == "kept" for row in rows) else []
     for note in notes:
         console.print(Text(note, style="dim"))
