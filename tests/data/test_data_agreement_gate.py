@@ -155,6 +155,14 @@ def test_the_table_has_every_measure_before_and_after_and_is_json(rating_file):
     assert rows[7]["retention"] == rows[7]["total"] / rows[0]["total"] < 1
 
 
+def test_a_filter_that_leaves_nothing_says_so(tmp_path):
+    path = tmp_path / "r.csv"
+    path.write_text("item,rater,rating\n" + "".join(f"{i},x,0\n{i},y,4\n" for i in range(12)))
+    kept = agreement_table(path, max_spread=1, resamples=20)[7:]
+    assert {row["undefined"] for row in kept} == {"no items: none are left"}
+    assert "0%" in shown(kept)
+
+
 def test_without_filter_or_attribute_the_table_has_all_items_of_all_attributes(rating_file):
     rows = agreement_table(rating_file, resamples=20)
     assert {row["stage"] for row in rows} == {"all"}

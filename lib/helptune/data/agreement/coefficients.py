@@ -75,10 +75,11 @@ def measure(
     """The measure `name` of MEASURES at one of its levels, with a percentile bootstrap interval over items.
 
     Ratings of an item hang together, so whole items are drawn (a cluster bootstrap), not single pairs of ratings as in
-    evalica's own bootstrap. Of simulated 95% intervals of ordinal alpha, with 3 raters and 20 to 300 items, 92 to 96%
-    held the truth, and about as many of BCa's, so the simpler one is used. Draws in which every rating is the same have
-    no value and are left out; if more than a tenth are, there is no interval. Two limits: perfect agreement gives
-    [1, 1] however few the items, and the interval is stretched to the value in the rare case that it leaves it outside.
+    evalica's own bootstrap. Simulated with 3 raters and 20, 50, 100 and 300 items, the 95% interval held the truth in
+    92 to 96% of 500 trials for ordinal alpha (BCa: 92 to 97%, so the simpler one is used) and 93 to 95% for quadratic
+    kappa, but in 88 to 91% for kappa of 20 items. Draws in which every rating is the same have no value and are left
+    out; if more than a tenth are, there is no interval. Two limits: perfect agreement gives [1, 1] however few the
+    items, and the interval is stretched to the value in the rare case that it leaves it outside.
 
     Kappa of more than two raters is the mean over the pairs of raters (Light 1971), weighted by the items they share;
     pairs who share fewer than 10 are left out.
