@@ -1,10 +1,12 @@
 """Every picture of the course and of the report. A function takes a matplotlib Axes, draws on it and returns it."""
 
+from helptune.plots.agreement import agreement_before_after
 from helptune.plots.gradients import cosine_matrix, effective_ranks, gradient_norms, noise_scales, update_ratios
 from helptune.plots.runs import answers_ended, category_losses, loss_curve, schedules, throughput, trace
 from helptune.plots.style import blank, to_svg
 
 __all__ = [
+    "agreement_before_after",
     "answers_ended",
     "blank",
     "category_losses",
