@@ -77,6 +77,27 @@ def hash_prompts(
     print(f'{out}: {len(hashed.hashes)} prompts; name it in a recipe: [decontamination] sets = ["{out}"]')
 
 
+@data.command("agreement")
+def agreement(
+    ratings: Annotated[Path, typer.Argument(help="Ratings: JSON lines or CSV of item, rater, rating, attribute.")],
+    attribute: Annotated[str | None, typer.Option(help="One attribute alone.")] = None,
+    max_spread: Annotated[int | None, typer.Option(help="Keep items whose ratings differ by at most this.")] = None,
+    min_ratings: Annotated[int, typer.Option(help="Keep items with at least so many ratings.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Do the raters agree? Kappa and alpha with intervals, before and after filtering, and how much is left.
+
+    Example: [bold]helptune data agreement ratings.jsonl --attribute helpfulness --max-spread 1[/bold]
+    """
+    from helptune.data.agreement.table import agreement_table, show
+
+    rows = agreement_table(ratings, attribute, max_spread, min_ratings)
+    if as_json:
+        print(json.dumps(rows))
+    else:
+        show(rows, console())
+
+
 @data.command("difficulty")
 def difficulty(
     refit: Annotated[

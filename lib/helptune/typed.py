@@ -2,7 +2,7 @@
 
 from dataclasses import fields, is_dataclass
 from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 
 def built(kind: Any, values: Any, where: str = "") -> Any:
@@ -25,6 +25,10 @@ def built(kind: Any, values: Any, where: str = "") -> Any:
 def _value(hint: Any, value: Any, where: str) -> Any:
     if is_dataclass(hint):
         return built(hint, value, f"{where}.")
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            raise ValueError(f"{where} must be one of {', '.join(map(str, get_args(hint)))}, found {value!r}")
+        return value
     if isinstance(hint, UnionType):  # X | None: no JSON null or TOML is needed for the None, it is the default
         (hint,) = (option for option in get_args(hint) if option is not type(None))
         return None if value is None else _value(hint, value, where)

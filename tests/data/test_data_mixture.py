@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from helptune.data.agreement.gate import Gate
 from helptune.data.conversation import load_curated, read_conversations
 from helptune.data.decontaminate import hash_set, write_set
 from helptune.data.mixture.build import build
 from helptune.data.mixture.inspect import Wanted, read_manifest, samples, text
-from helptune.data.mixture.recipe import Balance, Decontamination, Recipe, Safety, SourceSpec
+from helptune.data.mixture.recipe import Agreement, Balance, Decontamination, Recipe, Safety, SourceSpec
 from helptune.errors import DataError, SettingError
 from helptune.experiment.synthetic import OPTIONS, write_sources
 from helptune.lock import working_alone
@@ -81,7 +82,9 @@ def test_every_record_is_kept_or_has_a_reason(built):
 def test_what_is_handed_over_is_what_everything_else_reads(built):
     kept = list(read_conversations(built / "train.jsonl"))
     assert {c.source for c in kept} == {"oasst2", "helpsteer2", "stack-exchange-preferences", "hh-rlhf"}
-    assert all(c.meta["author_url"] and c.license == "CC-BY-SA-4.0" for c in kept if c.source == "stack-exchange-preferences")
+    assert all(
+        c.meta["author_url"] and c.license == "CC-BY-SA-4.0" for c in kept if c.source == "stack-exchange-preferences"
+    )
 
 
 def test_the_faults_of_the_sources_are_found(built):
@@ -254,3 +257,30 @@ def test_a_sample_moves_no_cursor(tmp_path):
 def test_a_folder_that_is_no_dataset_is_refused(tmp_path):
     with pytest.raises(DataError, match="not a dataset of"):
         samples(tmp_path, Wanted())
+
+
+def rating_lines(path, ratings):
+    lines = [{"item": i, "rater": f"r{k}", "rating": r} for i, rs in ratings.items() for k, r in enumerate(rs)]
+    path.write_text("".join(json.dumps(line | {"attribute": "helpfulness"}) + "\n" for line in lines))
+
+
+def test_raters_who_agree_open_the_gate_and_what_they_disagree_on_is_dropped(tmp_path):
+    different_texts(tmp_path / "a.jsonl", 40)
+    agreed = {f"a-{i}": [i % 5] * 3 for i in range(36)}
+    rating_lines(tmp_path / "r.jsonl", agreed | {f"a-{i}": [0, 4, 2] for i in range(36, 39)})
+    rule = Agreement("r.jsonl", gate=Gate(max_spread=1))
+    recipe = Recipe("x", (SourceSpec("messages", path="a.jsonl"),), agreement=rule, safety=UNJUDGED)
+    manifest = build(recipe, tmp_path, tmp_path / "out")
+    assert manifest["funnel"]["kept"] == {"messages": 37}
+    assert manifest["funnel"]["steps"][-1]["reason"] == "raters_disagree"
+    assert manifest["agreement"]["after"]["value"] == 1.0 > manifest["agreement"]["before"]["value"]
+    assert "raises agreement by construction" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_raters_who_do_not_agree_stop_the_build(tmp_path):
+    different_texts(tmp_path / "a.jsonl", 40)
+    rating_lines(tmp_path / "r.jsonl", {f"a-{i}": [i % 5, (2 * i + 1) % 5, (3 * i) % 5] for i in range(40)})
+    recipe = Recipe("x", (SourceSpec("messages", path="a.jsonl"),), agreement=Agreement("r.jsonl"), safety=UNJUDGED)
+    with pytest.raises(DataError, match=r"agreement on helpfulness: agreement gate not passed: .*is not above 0\.7"):
+        build(recipe, tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

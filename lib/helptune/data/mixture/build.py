@@ -19,7 +19,7 @@ from tqdm import tqdm
 from helptune import __version__
 from helptune.data.filters import FILTERS
 from helptune.data.mixture.chunks import CHUNK, Chunk, chunks
-from helptune.data.mixture.decide import decontaminate, drop_duplicates, drop_unsafe
+from helptune.data.mixture.decide import decontaminate, drop_duplicates, drop_unsafe, require_agreement
 from helptune.data.mixture.funnel import funnel
 from helptune.data.mixture.index import Index, gather
 from helptune.data.mixture.inputs import check, fingerprints, reads, set_path
@@ -48,6 +48,8 @@ def build(recipe: Recipe, home: Path, out: Path, workers: int = 2) -> dict[str, 
     check(recipe, home)
     inputs = {spec.key: fingerprints(spec, home) for spec in recipe.source}
     sets = [set_path(name, home) for name in recipe.decontamination.sets]
+    if recipe.agreement.ratings:
+        inputs["ratings"] = {recipe.agreement.ratings: file_sha256(home / recipe.agreement.ratings)}
     version = fingerprint(to_json(recipe), json.dumps(inputs), *map(file_sha256, sets), __version__)
     if (out / MANIFEST).exists() and (made := json.loads((out / MANIFEST).read_text()))["version"] == version:
         return made
@@ -66,10 +68,11 @@ def build(recipe: Recipe, home: Path, out: Path, workers: int = 2) -> dict[str, 
             index = gather(shelves)
             drop_duplicates(index, recipe.duplicates)
             decontaminate(index, recipe.decontamination)
+            raters = require_agreement(index, recipe.agreement, home)
             _judge_all(each, index, recipe, [shelf.name for shelf in shelves.values()])
             train, heldout = select(index, recipe)
             flow = funnel(index, list(shelves), list(FILTERS))
-            made = Build(recipe, version, inputs, classifier_facts(recipe.safety), {}, index, flow, train, heldout)
+            made = Build(recipe, version, inputs, classifier_facts(recipe.safety), raters, index, flow, train, heldout)
             write_folder(out, partial(write_dataset, made))
             shutil.rmtree(work)
     except KeyboardInterrupt as stop:

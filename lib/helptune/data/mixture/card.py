@@ -6,6 +6,8 @@ from typing import Any
 
 import yaml
 
+from helptune.data.agreement.coefficients import Agreement
+from helptune.data.agreement.gate import in_words
 from helptune.data.conversation import read_conversations
 from helptune.data.croissant import Split, croissant
 from helptune.data.describe import Description, describe, table
@@ -124,8 +126,10 @@ def _gates(manifest: Mapping[str, Any]) -> str:
         )
     rated = "- **Agreement**: no rating file is part of this build."
     if agreement:
+        before, after = (in_words(Agreement(**agreement[stage])) for stage in ("before", "after"))
         rated = (
-            f"- **Agreement**: {agreement['measure']} {agreement['after']:.2f} after filtering, "
-            f"{agreement['before']:.2f} before, {agreement['retention']:.0%} of the items retained."
+            f"- **Agreement** on {agreement['attribute']}: {before} before filtering, {after} after, with "
+            f"{agreement['retention']:.0%} of the items retained. Dropping items on which raters disagree raises "
+            "agreement by construction."
         )
     return "\n".join([*lines, rated, f"- **Seed**: {recipe['seed']}.", ""])

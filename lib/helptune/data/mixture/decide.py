@@ -1,4 +1,4 @@
-"""What leaves after the filters: repeats, near-duplicates, evaluation prompts, and what a classifier calls unsafe.
+"""What leaves after the filters: repeats, evaluation prompts, what raters disagree on, what a classifier calls unsafe.
 
 Each pass marks rows of the index as dropped and says why. They run in one process and in order, so the first of several
 alike is the one that stays: put the source you trust most first.
@@ -6,12 +6,17 @@ alike is the one that stays: put the source you trust most first.
 
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
+from helptune.data.agreement.gate import check, filtered
+from helptune.data.agreement.ratings import read_ratings
 from helptune.data.duplicates import NearDuplicates
 from helptune.data.mixture.index import Drop, Index
-from helptune.data.mixture.recipe import Decontamination, Duplicates
+from helptune.data.mixture.recipe import Agreement, Decontamination, Duplicates
 from helptune.errors import DataError
 
 _SHOWN = 5
@@ -56,6 +61,30 @@ def _named(index: Index, rows: Iterable[int]) -> str:
 def _words(index: Index, row: int) -> str:
     match = index.matches[row][0]
     return f"{match['set']} prompt {match['prompt']}, {match['share']:.0%} of its word sequences"
+
+
+def require_agreement(index: Index, rule: Agreement, home: Path) -> dict[str, Any]:
+    """Drop conversations on which the raters disagree; what a manifest says of them, {} without a raters' file.
+
+    Raises DataError for a file that cannot be read, and for raters whose agreement does not pass the gate.
+    """
+    if not rule.ratings:
+        return {}
+    found = read_ratings(home / rule.ratings)
+    if rule.attribute not in found:
+        raise DataError(f"agreement: {rule.ratings} has no {rule.attribute!r} but {', '.join(found)}")
+    ratings = found[rule.attribute]
+    verdict = check(ratings, rule.gate)
+    if not verdict.passed:
+        raise DataError(f"agreement on {rule.attribute}: {verdict}")
+    gone = set(ratings.items) - set(filtered(ratings, rule.gate.max_spread, rule.gate.min_ratings).items)
+    for row in index.alive:
+        if index.ids[row] in gone:
+            index.drops[row] = Drop(
+                "agreement", "raters_disagree", f"its ratings of {rule.attribute} are too far apart"
+            )
+    before, after = asdict(verdict.before), asdict(verdict.after)
+    return {"attribute": rule.attribute, "before": before, "after": after, "retention": verdict.retention}
 
 
 def drop_unsafe(index: Index, file: str) -> None:

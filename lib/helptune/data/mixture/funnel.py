@@ -7,7 +7,7 @@ from typing import Any
 
 from helptune.data.mixture.index import Index
 
-STAGES = ("read", "source", "filter", "duplicates", "decontamination", "safety", "balance")
+STAGES = ("read", "source", "filter", "duplicates", "decontamination", "agreement", "safety", "balance")
 """In the order in which a record meets them: its reader, the filters, ..."""
 
 

@@ -33,6 +33,8 @@ def check(recipe: Recipe, home: Path) -> None:
             reads(spec, home)
     for name in recipe.decontamination.sets:
         set_path(name, home)
+    if recipe.agreement.ratings and not (home / recipe.agreement.ratings).is_file():
+        raise SettingError(f"agreement.ratings: {home / recipe.agreement.ratings} does not exist")
 
 
 def source_of(spec: SourceSpec) -> Source:

@@ -20,7 +20,7 @@ IN_WORKERS = ("lexical",)
 
 def verdicts_file(recipe: Recipe, shelves: Iterable[str]) -> str:
     """The name depends on everything that decides who is judged, and by what."""
-    rules = (recipe.safety, recipe.duplicates, recipe.decontamination)
+    rules = (recipe.safety, recipe.duplicates, recipe.decontamination, recipe.agreement)
     return f"judged-{fingerprint(*map(repr, rules), *shelves)}.json"
 
 

@@ -19,6 +19,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from helptune.data.agreement.gate import Gate
 from helptune.errors import SettingError
 from helptune.typed import built
 
@@ -86,12 +87,14 @@ class Balance:
 
 @dataclass(frozen=True)
 class Agreement:
-    """The raters' file the build depends on, and the gate it must pass: see `data.agreement`."""
+    """The raters' file that the build depends on, by path, and the gate that their agreement must pass.
+
+    A rated conversation whose ratings the gate's filters do not keep is dropped; who was not rated stays.
+    """
 
     ratings: str = ""
-    attribute: str = ""
-    above: float = 0.7
-    max_spread: float | None = None
+    attribute: str = "helpfulness"
+    gate: Gate = field(default_factory=Gate)
 
 
 @dataclass(frozen=True)
