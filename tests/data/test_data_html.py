@@ -5,7 +5,7 @@ import re
 from contextlib import suppress
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from helptune.data.sources.html import LONGEST, MOST_TAGS, to_markdown
@@ -82,6 +82,7 @@ def test_shapes_of_real_pages(name):
 PRINTABLE = st.characters(categories=["L", "N", "P", "S", "Zs"], include_characters="\n\t`")
 
 
+@settings(deadline=None)
 @given(st.text(PRINTABLE, min_size=1))
 @example("\n    a\n")
 @example("````\n</code></pre>")
@@ -95,6 +96,7 @@ def test_code_is_kept_to_the_letter_but_for_blank_lines_around_it(code):
         assert found.group(1) not in kept
 
 
+@settings(deadline=None)
 @given(st.text(PRINTABLE))
 def test_words_survive(text):
     words = text.split()
@@ -110,11 +112,14 @@ PIECES = st.one_of(
     st.builds(
         '<{} href="{}" start="{}" colspan="{}" class="{}">'.format, TAGS, st.text(), st.text(), st.text(), st.text()
     ),
-    st.sampled_from(["<!--", "-->", "<![CDATA[", "]]>", "<!DOCTYPE x [<!ENTITY a 'b'>]>", "&a;", "<?php", "<", "&#0;"]),
+    st.sampled_from(
+        ["<!--", "-->", "<![CDATA[", "]]>", "<!DOCTYPE x [<!ENTITY a 'b'>]>", "&a;", "<?php", "<", "&#0;", "\ud800"]
+    ),
     st.text(),
 )
 
 
+@settings(deadline=None)
 @given(st.lists(PIECES, max_size=30).map("".join))
 def test_no_html_raises_anything_but_data_error(page):
     with suppress(DataError):

@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helptune.data.conversation import Conversation
@@ -188,6 +188,7 @@ def forests(draw):
     return draw(st.permutations(values))
 
 
+@settings(deadline=None)
 @given(forests())
 def test_each_tree_gives_one_outcome_and_no_message_is_learned_twice(values):
     found = list(read(located(*values)))
@@ -207,6 +208,7 @@ def test_each_tree_gives_one_outcome_and_no_message_is_learned_twice(values):
     assert not learned or max(learned.values()) == 1
 
 
+@settings(deadline=None)
 @given(forests(), st.randoms(use_true_random=False))
 def test_the_order_of_the_rows_does_not_change_what_is_found(values, random):
     shuffled = list(values)

@@ -10,7 +10,7 @@ import huggingface_hub
 import pyarrow
 import pyarrow.parquet
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import helptune.data.sources.rows as rows_module
@@ -257,6 +257,7 @@ def test_a_stream_that_breaks_is_an_error_that_says_how_far_it_came(hub):
         next(stream)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300), st.sampled_from(["x.jsonl", "x.json", "x.jsonl.gz", "x.xml", "x.parquet"]))
 @example(b"[", "x.json")
 @example(b"[,]", "x.json")
@@ -279,6 +280,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.dictionaries(st.text(), JSON, max_size=3), max_size=4), st.sampled_from([None, 0, 2]))
 def test_what_json_wrote_is_read_back_from_lines_and_from_an_array(records, indent):
     with tempfile.TemporaryDirectory() as folder:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helptune.data.conversation import Conversation, parse_conversation
@@ -78,6 +78,7 @@ def holds(name, records):
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_rows_of_any_json(name):
+    @settings(max_examples=40, deadline=None)
     @given(st.lists(st.dictionaries(st.sampled_from(NAMES) | st.text(), VALUES, max_size=8), max_size=3))
     def check(records):
         holds(name, records)
@@ -87,6 +88,7 @@ def test_rows_of_any_json(name):
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_true_records_with_something_changed(name):
+    @settings(max_examples=60, deadline=None)
     @given(st.lists(mutated(TRUE[name]), min_size=1, max_size=6))
     def check(records):
         holds(name, records)
@@ -101,6 +103,7 @@ TEXT = st.lists(
 ).map("".join)
 
 
+@settings(deadline=None)
 @given(TEXT, TEXT)
 def test_transcripts_of_any_text(first, second):
     holds("hh_rlhf", [{"chosen": first, "rejected": second}])

@@ -25,6 +25,8 @@ def to_markdown(html: str) -> str:
         raise DataError(f"HTML of more than {MOST_TAGS} tags")
     from bs4 import BeautifulSoup
 
+    if not html.isascii() and re.search("[\ud800-\udfff]", html):
+        raise DataError("HTML with half of a character (a lone surrogate)")
     page = BeautifulSoup(html.replace("\0", ""), "lxml")
     if _depth(page) > DEEPEST:
         raise DataError(f"HTML of tags nested more than {DEEPEST} deep")
