@@ -70,3 +70,13 @@ def _field(split: str, name: str, place: dict[str, str]) -> Any:
             transforms=[mlc.Transform(json_path=f"[*].{part}")] if part else [],
         ),
     )
+
+
+def plain_croissant(name: str, description: str, license: str, url: str) -> str:
+    """Of a dataset that is published elsewhere: what it is and under which licence; its files are at `url`."""
+    import mlcroissant as mlc
+
+    metadata = mlc.Metadata(
+        name=name, description=description, license=[f"https://spdx.org/licenses/{license}"], url=url
+    )
+    return json.dumps(metadata.to_json(), indent=2) + "\n"
