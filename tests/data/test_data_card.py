@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from functools import cache
 from pathlib import Path
 
@@ -57,15 +58,11 @@ def test_croissant_metadata_are_valid(name):
     assert not metadata.ctx.issues.errors
 
 
-def test_croissant_reads_the_curated_conversations():
+def test_croissant_reads_the_curated_conversations(tmp_path):
     """What another tool gets by the metadata alone is what we read."""
-    described = json.loads((FOLDER / "curated.croissant.json").read_text())
-    path = CURATED / "croissant.json"
-    path.write_text(json.dumps(described))
-    try:
-        found = list(mlcroissant.Dataset(jsonld=str(path)).records("heldout"))
-    finally:
-        path.unlink()
+    shutil.copytree(CURATED, tmp_path, dirs_exist_ok=True)
+    path = Path(shutil.copy(FOLDER / "curated.croissant.json", tmp_path))
+    found = list(mlcroissant.Dataset(jsonld=str(path)).records("heldout"))
     own = {c.id: c for c in load_curated("heldout")}
     assert {record["heldout/id"].decode() for record in found} == set(own)
     first = found[0]

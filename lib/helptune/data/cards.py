@@ -17,12 +17,12 @@ import yaml
 from helptune import __version__
 from helptune.data.conversation import CATEGORIES, CURATED, Conversation, load_curated
 from helptune.data.croissant import Split, croissant, plain_croissant
-from helptune.data.words import words
 from helptune.data.describe import describe, table
 from helptune.data.mixture.build import build
 from helptune.data.mixture.card import CARD, CROISSANT
 from helptune.data.mixture.recipe import SHIPPED, read_recipe
 from helptune.data.sources.table import SOURCES, Source
+from helptune.data.words import words
 from helptune.gemma.chat import render
 from helptune.gemma.checkpoints import load_embedded_tokenizer
 from helptune.gemma.config import gemma3_270m
