@@ -125,3 +125,41 @@ def difficulty(
         print(json.dumps({name: asdict(agreement) for name, agreement in found.items()}))
     else:
         estimate.show(found, console())
+
+
+@data.command("safety")
+def safety(
+    out: Annotated[Path, typer.Option(help="Where weights and measures.json go.")],
+    labelled: Annotated[
+        Path | None, typer.Option(help="Folder of train, dev and test files.", show_default="the shipped set")
+    ] = None,
+    which: Annotated[str, typer.Option(help="lexical, probe or all.")] = "all",
+) -> None:
+    """Train the safety screens: fit on train, choose and calibrate on dev, measure once on test.
+
+    Example: [bold]helptune data safety --out runs/safety --which lexical[/bold]
+    """
+    from helptune.data.safety.labelled import SHIPPED
+    from helptune.data.safety.train import train_safety
+
+    print(json.dumps(train_safety(labelled or SHIPPED, out, which), indent=1))
+
+
+@data.command("screen")
+def screen(
+    conversations: Annotated[Path, typer.Argument(help="Conversations (JSON lines).")],
+    classifier: Annotated[str, typer.Option(help="lexical, probe, shieldgemma:FOLDER, a URL, or python:...")] = "probe",
+    target: Annotated[str, typer.Option(help="prompt or response.")] = "response",
+) -> None:
+    """What a safety classifier says of each conversation of a file: a verdict a line, as JSON.
+
+    Example: [bold]helptune data screen data/curated/train.jsonl --classifier lexical[/bold]
+    """
+    from dataclasses import asdict
+
+    from helptune.data.conversation import read_conversations
+    from helptune.data.safety import find
+    from helptune.data.safety.classifier import judge
+
+    for verdict in judge(find(classifier), list(read_conversations(conversations)), target):
+        print(json.dumps(asdict(verdict)))

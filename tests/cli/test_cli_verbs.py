@@ -25,6 +25,7 @@ VERBS = [
     "bench generate",
     "bench mixed",
     "bench cost",
+    "bench data",
     "plan",
     "capacity",
     "precision",
@@ -35,6 +36,13 @@ VERBS = [
     "export",
     "merge",
     "import",
+    "data build",
+    "data inspect",
+    "data hash",
+    "data agreement",
+    "data difficulty",
+    "data safety",
+    "data screen",
 ]
 
 
