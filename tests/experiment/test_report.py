@@ -14,6 +14,7 @@ from helptune.experiment.evidence import HELDOUT, read_evidence, verdict, wilson
 from helptune.experiment.report import terminal_summary, write_report
 from helptune.experiment.runs import open_run
 
+KINDS = CATEGORIES[:12]
 HOSTILE = '</pre><script>alert(1)</script><img src="http://evil.example/x" onerror=alert(2)> {{ 7 * 7 }} ' + "x" * 999
 HALF = " \ud800"  # of a character: an answer may hold one, a conversation may not
 
@@ -42,7 +43,7 @@ class Page(HTMLParser):
 
 def conversations(count=24):
     turns = (Message("user", HOSTILE), Message("assistant", HOSTILE))
-    pairs = [(category, i) for category in CATEGORIES for i in range(count // len(CATEGORIES))]
+    pairs = [(category, i) for category in KINDS for i in range(count // len(KINDS))]
     return [Conversation(f"{c}-{i}", "test", "CC0-1.0", turns, c, "easy" if i == 0 else "hard") for c, i in pairs]
 
 
@@ -140,11 +141,11 @@ def test_nothing_is_loaded_from_anywhere(page):
 
 def test_one_prompt_of_each_category_is_shown_openly_easy_and_hard_in_turn(run, heldout):
     shown, folded = write_report(run).read_text().split("<summary>The other 12 held-out prompts")
-    turn = [int(k % 3 == 2) for k in range(len(CATEGORIES))]  # no medium ones here: the first, easy one stands in
+    turn = [int(k % 3 == 2) for k in range(len(KINDS))]  # no medium ones here: the first, easy one stands in
     assert re.findall(r'class="note">(\S+-\d), \w+<', shown) == [
-        f"{c}-{n}" for c, n in zip(CATEGORIES, turn, strict=True)
+        f"{c}-{n}" for c, n in zip(KINDS, turn, strict=True)
     ]
-    assert len(re.findall(r'class="note">(\S+-\d), \w+<', folded)) == len(CATEGORIES)
+    assert len(re.findall(r'class="note">(\S+-\d), \w+<', folded)) == len(KINDS)
 
 
 def test_records_without_categories_still_give_twelve_prompts(tmp_path):
