@@ -10,6 +10,7 @@ from safety_texts import small_set, write_small_set
 
 from helptune.data.safety import measure, train
 from helptune.data.safety.labelled import parse_labelled
+from helptune.data.safety.show import show
 from helptune.errors import DataError, SettingError
 
 FILES = ("lexical.npz", "lexical.json", "measures.json")
@@ -115,3 +116,14 @@ def test_hard_pairs_are_counted_apart():
     assert found["false positives, contrast"]["value"] == 1
     assert found["recall"]["value"] == 1
     assert 0 < found["auc"]["value"] < 1
+
+
+def test_the_table_shows_every_figure(trained):
+    from rich.console import Console
+
+    console = Console(width=200, record=True)
+    show(trained[2], console)
+    text = console.export_text()
+    for target, figures in trained[2]["lexical"]["test"].items():
+        assert f"lexical, {target}s" in text
+        assert all(f"{name} " in text and f"{figure['value']:.3f}" in text for name, figure in figures.items())
