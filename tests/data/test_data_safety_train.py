@@ -17,6 +17,17 @@ FILES = ("lexical.npz", "lexical.json", "measures.json")
 SCORES = st.lists(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9]), min_size=1, max_size=30)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def fewer_choices():
+    """The same choices, among fewer: a training run takes a second."""
+    few = train.ordinary()[:20]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "ordinary", lambda: few)
+        patch.setattr(train, "LEXICAL_PENALTIES", (1.0, 10.0))
+        patch.setattr(train, "PROBE_PENALTIES", (0.01, 0.1))
+        yield
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """(the labelled set's folder, the weights' folder, what training said)."""
@@ -103,7 +114,7 @@ def test_the_interval_of_an_area_covers_as_often_as_it_says():
     from scipy.stats import norm
 
     rng, truth = np.random.default_rng(0), norm.cdf(1 / np.sqrt(2))
-    measured = [measure.area(rng.normal(1, 1, 60), rng.normal(0, 1, 60)) for _ in range(50)]
+    measured = [measure.area(rng.normal(1, 1, 40), rng.normal(0, 1, 40)) for _ in range(50)]
     assert 43 <= sum(f["low"] <= truth <= f["high"] for f in measured) <= 50
 
 
