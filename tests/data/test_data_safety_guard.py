@@ -108,6 +108,13 @@ def test_a_text_that_does_not_fit_is_not_judged(guard):
     assert scores[1].p_unsafe == pytest.approx(guard.score([short])[0].p_unsafe, rel=1e-5)
 
 
+def test_a_gemma_2_is_refused_by_name(tmp_path):
+    """As the published ShieldGemma is: run without its softcapping it would give other answers, silently."""
+    (tmp_path / "config.json").write_text('{"model_type": "gemma2", "attn_logit_softcapping": 50.0}')
+    with pytest.raises(WeightsError, match="model_type is 'gemma2'"):
+        load_guard(tmp_path)
+
+
 def test_a_folder_without_weights_is_an_error(tmp_path):
     with pytest.raises(WeightsError, match="missing"):
         load_guard(tmp_path)

@@ -10,10 +10,22 @@ from safety_texts import small_set, write_small_set
 
 from helptune.data.safety import measure, train
 from helptune.data.safety.labelled import parse_labelled
+from helptune.data.safety.show import show
 from helptune.errors import DataError, SettingError
 
 FILES = ("lexical.npz", "lexical.json", "measures.json")
 SCORES = st.lists(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9]), min_size=1, max_size=30)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fewer_choices():
+    """The same choices, among fewer: a training run takes a second."""
+    few = train.ordinary()[:20]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "ordinary", lambda: few)
+        patch.setattr(train, "LEXICAL_PENALTIES", (1.0, 10.0))
+        patch.setattr(train, "PROBE_PENALTIES", (0.01, 0.1))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +114,7 @@ def test_the_interval_of_an_area_covers_as_often_as_it_says():
     from scipy.stats import norm
 
     rng, truth = np.random.default_rng(0), norm.cdf(1 / np.sqrt(2))
-    measured = [measure.area(rng.normal(1, 1, 60), rng.normal(0, 1, 60)) for _ in range(50)]
+    measured = [measure.area(rng.normal(1, 1, 40), rng.normal(0, 1, 40)) for _ in range(50)]
     assert 43 <= sum(f["low"] <= truth <= f["high"] for f in measured) <= 50
 
 
@@ -115,3 +127,14 @@ def test_hard_pairs_are_counted_apart():
     assert found["false positives, contrast"]["value"] == 1
     assert found["recall"]["value"] == 1
     assert 0 < found["auc"]["value"] < 1
+
+
+def test_the_table_shows_every_figure(trained):
+    from rich.console import Console
+
+    console = Console(width=200, record=True)
+    show(trained[2], console)
+    text = console.export_text()
+    for target, figures in trained[2]["lexical"]["test"].items():
+        assert f"lexical, {target}s" in text
+        assert all(f"{name} " in text and f"{figure['value']:.3f}" in text for name, figure in figures.items())

@@ -2,7 +2,10 @@
 
 ShieldGemma (arXiv:2407.21772) is asked once for each guideline, in a fixed wording; the answer is never written out,
 only the scores of its first token are read: P(Yes) = softmax over the two tokens `Yes` and `No`. The wording and the
-guidelines are those of the published model's card and chat template. Any folder that our loader reads can be asked so.
+guidelines are those of the published model's card and chat template.
+
+The published ShieldGemma is a Gemma 2, whose softcapping our model code does not do: its folder is refused by name. A
+guard that was tuned from a Gemma 1 or 3 to answer in this form is read. No real guard has been run here.
 """
 
 from collections.abc import Mapping, Sequence

@@ -16,9 +16,9 @@ from helptune.gemma.model import forward
 from helptune.gemma.tokenizer import PAD
 from helptune.shapes import Float
 
-LENGTHS = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768)
+LENGTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768)
 """Tokens of a row, the shortest that fits: one compiled program each."""
-_TOKENS = 2_048
+_TOKENS = 1_024
 """Of a batch, padding included."""
 
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from helptune.data.conversation import Conversation, Message
+from helptune.data.conversation import Conversation, Message, load_curated
 from helptune.errors import DataError
 
 SHIPPED = Path(__file__).parent / "labelled"
@@ -125,6 +125,17 @@ def read_labelled(path: Path | str) -> Iterator[Labelled]:
 def load_labelled(split: str, folder: Path | str = SHIPPED) -> list[Labelled]:
     """All records of `train`, `dev` or `test` in a folder."""
     return list(read_labelled(Path(folder) / f"{split}.jsonl"))
+
+
+def ordinary() -> list[Labelled]:
+    """The first turns of the curated training conversations, as plain safe prompts and as plain safe responses."""
+    records = []
+    for conversation in load_curated("train"):
+        asked, answered = (next(m.content for m in conversation.messages if m.role == r) for r in ("user", "assistant"))
+        for target, response in (("prompt", ""), ("response", answered)):
+            number = f"{target[0]}-{conversation.id}"
+            records.append(Labelled(number, target, asked, response, "safe", "plain", "none", False))
+    return records
 
 
 def load_refusals(folder: Path | str = SHIPPED) -> frozenset[str]:

@@ -1,8 +1,7 @@
 """The probe: a logistic regression on the hidden states of the embedded Gemma 3 270M, which stays as it is.
 
-Unlike the lexical screen it reads words in their sentence. A short wording around the text turns the model's attention
-to the question (who would be harmed?), and the states at its end hold the answer better than those of the text alone.
-Layer, wording, pooling and penalty are chosen on the development split by `train`.
+Unlike the lexical screen it reads words in their sentence, and a response after its prompt. Layer, pooling and penalty
+are chosen on the development split by `train`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,6 +37,9 @@ class Wording:
     before: str
     between: str
     after: str
+
+
+WORDINGS = {"prompt": Wording("", "", ""), "response": Wording("User: ", "\nAssistant: ", "")}
 
 
 @dataclass(frozen=True)

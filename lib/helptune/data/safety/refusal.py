@@ -22,7 +22,7 @@ _REFUSAL = re.compile(
     r"|\bI(?:'m| am) not (?:going to\b|\w+ing\b(?! sure))"  # I'm not planning that
     rf"|\bI don't {_ACT}\b|\bI'd rather not\b|\bI(?:'m| am) (?:leaving|passing on|skipping) (?:that|this)\b"
     r"|\bI (?:must|have to|need to|will have to) (?:decline|refuse|pass)\b|\bI(?:'ll)? (?:decline|refuse)\b"
-    r"|\bnot something I(?:'ll| will| can|'m| would| do)\b"
+    r"|(?:\bnot|n't) something I(?:'ll| will| can|'m| would| do)\b"
     r"|\b(?:a|so|firm) no\b(?= from me|[.;])|\bno [\w ]{1,20}from me\b|\ANot a chance\b"
     r"|\A(?:No[,.;]|Not th(?:at|is|ose)\b|Sorry, (?:no|but no|I don't|I can't)\b)[^?]*\bI\b",
     re.IGNORECASE,

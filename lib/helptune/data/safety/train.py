@@ -1,8 +1,9 @@
 """Fit the screens on the training split, choose and calibrate on the development split, measure once on the test split.
 
-What is chosen: the lexical screen's penalty; the probe's wording, layer, pooling and penalty. All choices go by the
-area under the ROC curve on the development split, averaged with the area on its hard pairs (unsafe against safe texts
-that look alike). The test split decides nothing: it is read when everything else is written down.
+What is chosen: the penalty, and whether the curated conversations join the training split as safe texts; for the probe
+layer and pooling too. All choices go by the area under the ROC curve on the development split, averaged with
+the area on its hard pairs (unsafe against safe texts that look alike). The test split decides nothing: it is read when
+everything else is written down.
 """
 
 import json
@@ -26,10 +27,10 @@ from helptune.data.safety.labelled import (
     by_target,
     load_labelled,
     load_refusals,
+    ordinary,
     set_sha256,
 )
 from helptune.data.safety.measure import auc, measure, measure_refusals
-from helptune.data.safety.wordings import WORDINGS
 from helptune.errors import DataError, SettingError
 from helptune.files import write_text
 from helptune.gemma.base import Base
@@ -39,10 +40,9 @@ log = logging.getLogger(__name__)
 
 MEASURES = "measures.json"
 LEXICAL_PENALTIES = (1.0, 3.0, 10.0, 30.0, 100.0)
-PROBE_PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
-LAYERS = (6, 8, 9, 10, 11, 12, 14)
-WORTH = 0.005
-"""What a costlier wording must gain on the development split to be taken."""
+PROBE_PENALTIES = (1e-3, 1e-2, 1e-1)
+LAYERS = (6, 8, 10, 12)
+EXTRA = (False, True)
 
 
 def train_safety(folder: Path, out: Path, which: str = "all") -> dict[str, Any]:
@@ -89,13 +89,13 @@ def fit_lexical(train: Sequence[Labelled], dev: Sequence[Labelled], out: Path) -
     """(what was chosen, the classifier read back from `out`)."""
     held, screens, chosen = by_target(dev), {}, {}
     for target, own in by_target(train).items():
-        tried = ((lexical.fit(own, penalty), penalty) for penalty in LEXICAL_PENALTIES)
-        scored = [
-            (quality(screen.probabilities([record.text for record in held[target]])[0], held[target]), screen, penalty)
-            for screen, penalty in tried
-        ]
-        best, screens[target], penalty = max(scored, key=lambda one: one[0])
-        chosen[target] = {"penalty": penalty, "dev_quality": round(best, 4)}
+        tried = []
+        for extra, penalty in product(EXTRA, LEXICAL_PENALTIES):
+            screen = lexical.fit(own + _curated(target) if extra else own, penalty)
+            p, _ = screen.probabilities([record.text for record in held[target]])
+            tried.append((quality(p, held[target]), screen, {"curated as safe": extra, "penalty": penalty}))
+        best, screens[target], told = max(tried, key=lambda one: one[0])
+        chosen[target] = told | {"dev quality": round(best, 4)}
     return chosen, _calibrated(partial(lexical.save, out, screens), partial(lexical.load, out), dev)
 
 
@@ -114,40 +114,36 @@ def fit_probe(
     base_sha256: str,
     layers: Sequence[int] = LAYERS,
 ) -> tuple[dict, SafetyClassifier]:
-    """(what was chosen, the classifier read back from `out`).
-
-    Wordings come in the order of their cost: a later one must be better by WORTH.
-    """
-    held, heads, chosen = by_target(dev), {}, {}
+    """(what was chosen, beside the best of each number of layers; the classifier read back from `out`)."""
+    held, heads = by_target(dev), {}
+    chosen: dict[str, dict[str, Any]] = {}
     for target, own in by_target(train).items():
-        best = -1.0
-        for name, wording in WORDINGS[target].items():
-            tried = list(_heads(own, held[target], base, tokenizer, wording, layers))
-            found, head = max(tried, key=lambda one: one[0])
-            log.info("%s, wording %r: %.4f with %s", target, name, found, head.place)
-            if found > best + WORTH:
-                best, heads[target] = found, head
-                place = {key: value for key, value in asdict(head.place).items() if key != "wording"}
-                chosen[target] = {"wording": name, **place, "dev_quality": round(found, 4)}
+        best, tried = -1.0, []
+        for depth in layers:
+            fitted = _heads(own, held[target], cut_off(base, depth), tokenizer)
+            found, head, told = max(fitted, key=lambda one: one[0])
+            tried.append({**told, "dev quality": round(found, 4)})
+            log.info("%s: %s", target, tried[-1])
+            if found > best:
+                best, heads[target], chosen[target] = found, head, tried[-1]
+        chosen[target] = chosen[target] | {"tried": tried}
     save = partial(probe.save, out, heads, base_sha256)
     return chosen, _calibrated(save, partial(probe.load, out, base, tokenizer, base_sha256), dev)
 
 
 def _heads(
-    own: Sequence[Labelled],
-    held: Sequence[Labelled],
-    base: Base,
-    tokenizer: Tokenizer,
-    wording: probe.Wording,
-    layers: Sequence[int],
-) -> Iterator[tuple[float, probe.Head]]:
-    """(quality on `held`, head fitted on `own`) of every layer, pooling and penalty."""
-    for depth in layers:
-        cut = cut_off(base, depth)
-        x, y = (_features(cut, tokenizer, wording, records) for records in (own, held))
-        for pooling, penalty in product(probe.POOLINGS, PROBE_PENALTIES):
-            head = probe.fit_head(probe.Place(depth, wording, pooling, penalty), x, own)
-            yield quality(head.probabilities(y), held), head
+    own: Sequence[Labelled], held: Sequence[Labelled], base: Base, tokenizer: Tokenizer
+) -> Iterator[tuple[float, probe.Head, dict[str, Any]]]:
+    """(quality on `held`, head fitted on `own`, what it is) of every pooling and penalty, on a base cut off."""
+    wording = probe.WORDINGS[own[0].target]
+    more = _curated(own[0].target)
+    x, y, z = (_features(base, tokenizer, wording, records) for records in (own, held, more))
+    for extra, pooling, penalty in product(EXTRA, probe.POOLINGS, PROBE_PENALTIES):
+        place = probe.Place(base.config.layers, wording, pooling, penalty)
+        fitted = (np.concatenate([x, z]), [*own, *more]) if extra else (x, own)
+        head = probe.fit_head(place, *fitted)
+        told = {"layers": place.layers, "curated as safe": extra, "pooling": pooling, "penalty": penalty}
+        yield quality(head.probabilities(y), held), head, told
 
 
 def quality(p: np.ndarray, records: Sequence[Labelled]) -> float:
@@ -155,6 +151,10 @@ def quality(p: np.ndarray, records: Sequence[Labelled]) -> float:
     unsafe, contrast = (np.array([wanted(r) for r in records], bool) for wanted in (_is_unsafe, _is_contrast))
     whole = auc(p[unsafe], p[~unsafe])
     return (whole + auc(p[unsafe], p[contrast])) / 2 if contrast.any() else whole
+
+
+def _curated(target: str) -> list[Labelled]:
+    return [record for record in ordinary() if record.target == target]
 
 
 def _features(base: Base, tokenizer: Tokenizer, wording: probe.Wording, records: Sequence[Labelled]) -> np.ndarray:
