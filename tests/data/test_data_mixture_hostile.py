@@ -1,5 +1,6 @@
 """What a record, a recipe or a classifier may contain and do, and a build still ends whole or says what to do."""
 
+import errno
 import json
 import os
 import sys
@@ -18,7 +19,7 @@ from helptune.data.mixture.inspect import Wanted, samples, sources, text
 from helptune.data.mixture.recipe import Agreement, Recipe, Safety, SourceSpec
 from helptune.data.mixture.sift import Rules, sift
 from helptune.data.safety.classifier import SafetyScore, Thresholds
-from helptune.errors import DataError, SettingError
+from helptune.errors import DataError, RunError, SettingError
 
 RECIPE = Recipe("x", (SourceSpec("messages", path="a.jsonl"),), safety=Safety("none"))
 
@@ -138,6 +139,17 @@ def test_what_a_kill_after_the_last_pass_leaves_is_removed(make, tmp_path, monke
     monkeypatch.undo()
     make(records())
     assert not (tmp_path / ".out.building").exists()
+
+
+def test_a_full_disk_says_where_and_loses_nothing(make, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "write_folder", full)
+        with pytest.raises(RunError, match=r"the disk is full; make room, and the same command goes on"):
+            make(records())
+    assert make(records())["funnel"]["kept"] == {"messages": 10}
 
 
 def test_long_records_make_short_chunks():

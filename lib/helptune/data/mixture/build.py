@@ -5,6 +5,7 @@ results depend on. So the same command goes on after any interruption, a changed
 a changed input file is read again. The dataset itself appears when it is whole.
 """
 
+import errno
 import json
 import shutil
 from collections.abc import Iterable, Iterator
@@ -28,7 +29,7 @@ from helptune.data.mixture.select import select
 from helptune.data.mixture.sift import Rules, sift
 from helptune.data.mixture.writing import MANIFEST, Build, read_manifest, write_dataset
 from helptune.data.sources.record import MALFORMED, Read
-from helptune.errors import DataError, Interrupted, SettingError
+from helptune.errors import DataError, Interrupted, RunError, SettingError
 from helptune.files import file_sha256, require_vacant, write_folder, write_text
 from helptune.lock import working_alone
 
@@ -43,7 +44,7 @@ def build(recipe: Recipe, home: Path, out: Path, workers: int = 2) -> dict[str, 
 
     Relative paths of the recipe are below `home`. Raises SettingError for a recipe that cannot be carried out, before
     anything is read; DataError for an input that cannot be read, too many malformed records, evaluation prompts among
-    the data, or raters who do not agree; Interrupted after Ctrl-C.
+    the data, or raters who do not agree; RunError for a full disk or another build at work; Interrupted after Ctrl-C.
     """
     check(recipe, home)
     _require_apart(recipe, home, out)
@@ -85,7 +86,11 @@ def build(recipe: Recipe, home: Path, out: Path, workers: int = 2) -> dict[str, 
             shutil.rmtree(work)
     except KeyboardInterrupt as stop:
         raise Interrupted("stopped; the same command goes on from here") from stop
-    return json.loads((out / MANIFEST).read_text())
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise RunError(f"{work.parent}: the disk is full; make room, and the same command goes on") from error
+    return read_manifest(out)
 
 
 def _require_apart(recipe: Recipe, home: Path, out: Path) -> None:
