@@ -25,6 +25,7 @@ from helptune.options import (
     mesh_sizes,
     precision_option,
 )
+from helptune.text import printable
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -49,7 +50,7 @@ def main() -> None:
         print(f"\n{stop}", file=sys.stderr)
         sys.exit(130)
     except (HelptuneError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)  # it may quote data
         sys.exit(1)
 
 

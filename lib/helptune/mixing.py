@@ -49,8 +49,9 @@ def inspect(
 
     Example: [bold]helptune data inspect data/curated --reason near_duplicate[/bold]
     """
-    from helptune.data.mixture.inspect import KEPT, Wanted, read_manifest, samples, text
+    from helptune.data.mixture.inspect import KEPT, Wanted, samples, text
     from helptune.data.mixture.show import show
+    from helptune.data.mixture.writing import read_manifest
 
     if not reason:
         show(read_manifest(folder), console())

@@ -4,6 +4,8 @@ from dataclasses import fields, is_dataclass
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from helptune.errors import SettingError
+
 
 def built(kind: Any, values: Any, where: str = "") -> Any:
     """A dataclass `kind` from a dict, nested dataclasses and tuples of them included.
@@ -34,9 +36,14 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return None if value is None else _value(hint, value, where)
     if get_origin(hint) is tuple and isinstance(value, list):
         item = get_args(hint)[0]
-        return tuple(_value(item, v, f"{where}[{i}]") if is_dataclass(item) else v for i, v in enumerate(value))
-    kind = get_origin(hint) or hint
+        return tuple(_value(item, v, f"{where}[{i}]") for i, v in enumerate(value))
+    check_type(get_origin(hint) or hint, value, where)
+    return value
+
+
+def check_type(kind: type, value: Any, where: str) -> None:
+    """Raises SettingError unless `value` is of type `kind`; a whole number is a float too, and a bool is neither."""
     number = kind is float and isinstance(value, int) and not isinstance(value, bool)
     if not (number or type(value) is kind):
-        raise ValueError(f"{where} must be of type {kind.__name__}, found {value!r}")
-    return value
+        name = "list" if kind is tuple else kind.__name__
+        raise SettingError(f"{where} must be of type {name}, found {value!r}")

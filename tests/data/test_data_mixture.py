@@ -16,8 +16,9 @@ from helptune.data.agreement.gate import Gate
 from helptune.data.conversation import load_curated, read_conversations
 from helptune.data.decontaminate import hash_set, write_set
 from helptune.data.mixture.build import build
-from helptune.data.mixture.inspect import Wanted, read_manifest, samples, text
+from helptune.data.mixture.inspect import Wanted, samples, text
 from helptune.data.mixture.recipe import Agreement, Balance, Decontamination, Recipe, Safety, SourceSpec
+from helptune.data.mixture.writing import read_manifest
 from helptune.errors import DataError, SettingError
 from helptune.experiment.synthetic import OPTIONS, write_sources
 from helptune.lock import working_alone

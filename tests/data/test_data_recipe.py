@@ -44,6 +44,12 @@ def test_filters_take_their_parameters_by_name(tmp_path):
         (f'name = "x"\n{ONE}id = "../up"', "letters, digits"),
         (f'name = "x"\n[decontamination]\non_match = "warn"\n{ONE}', "fail or drop"),
         (f'name = "x"\nsize = 5\n{ONE}', "size: is shared out by weights"),
+        (f'name = "x"\nskip = [3]\n{ONE}', r"skip\[0\] must be of type str, found 3"),
+        (f'name = "x"\n{ONE}limit = -1', "source.limit: must be 0 or more"),
+        (f'name = "x"\n{ONE}weight = inf', "source.weight: must be a number from 0 up"),
+        (f'name = "x"\n[balance]\nper_cell = -1\n{ONE}', "balance.per_cell: must be 0 or more"),
+        (f'name = "x"\n[safety]\ntargets = []\n{ONE}', "safety.targets: must be prompt, response or both"),
+        ('name = "x"\nsource = "curated"', "source must be of type list"),
         ("[", "recipe.toml: not a recipe"),
     ],
 )
@@ -57,6 +63,10 @@ def test_a_wrong_recipe_names_the_field(tmp_path, text, message):
     [
         (f'name = "x"\nskip = ["to_long"]\n{ONE}', "filter 'to_long' is not one of empty_turn"),
         (f'name = "x"\n[filters.too_long]\nmax_words = 3\n{ONE}', "takes no 'max_words', but max_characters"),
+        (
+            f'name = "x"\n[filters.too_long]\nmax_characters = "3"\n{ONE}',
+            r"max_characters must be of type int, found '3'",
+        ),
         (f'name = "x"\n[filters.empty_turn]\nmax = 3\n{ONE}', "takes no 'max', but no parameters"),
         ('name = "x"\n[[source]]\nname = "wiki"', "source 'wiki' is not one of curated, oasst1"),
         ('name = "x"\n[[source]]\nname = "messages"\npath = "no.jsonl"', "no.jsonl does not exist"),

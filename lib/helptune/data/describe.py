@@ -1,10 +1,12 @@
 """What a set of conversations is made of, in the numbers that a data card owes its reader. One pass, bounded memory."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from helptune.data.conversation import Conversation
+from helptune.text import printable
 
 _LENGTHS = (25, 50, 100, 200, 400, 800)
 """Upper ends of the classes of length, in words over all turns."""
@@ -45,17 +47,25 @@ def describe(conversations: Iterable[Conversation]) -> Description:
 def table(name: str, splits: Mapping[str, Description]) -> str:
     """Markdown: a row a value of the feature `name`, a column a split."""
     values = sorted({v for found in splits.values() for v in found.counts.get(name, {})}, key=_natural)
-    rows = [f"| {v} | " + " | ".join(str(found.counts[name][v]) for found in splits.values()) + " |" for v in values]
+    rows = [
+        f"| {cell(v)} | " + " | ".join(str(found.counts[name][v]) for found in splits.values()) + " |" for v in values
+    ]
     head = f"| {name} | " + " | ".join(splits) + " |\n| --- |" + " ---: |" * len(splits)
     return "\n".join([head, *rows])
 
 
+def cell(text: str) -> str:
+    """Somebody else's text as one cell of a Markdown table: in one line, and nothing in it is markup."""
+    line = " ".join(printable(text).split())
+    return re.sub(r"([\\`*_{}\[\]<>#|&!~])", r"\\\1", line)
+
+
 def _natural(value: str) -> tuple[int, int, str]:
     """Numbers by size, `up to 50` before `up to 100`, easy before hard."""
-    digits = "".join(c for c in value if c.isdigit())
+    digits = "".join(c for c in value if c in "0123456789")[:9]
     levels = {"easy": 0, "medium": 1, "hard": 2}
     return (
         value.startswith("above"),
-        int(digits) if (digits and " " in value) or value.isdigit() else levels.get(value, 0),
+        int(digits) if digits and (" " in value or value == digits) else levels.get(value, 0),
         value,
     )

@@ -9,6 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from helptune.data.conversation import Conversation
+from helptune.errors import ContextError
 from helptune.evaluate.answers import transcript
 from helptune.experiment.models import Source
 from helptune.gemma.base import Base
@@ -25,7 +26,7 @@ def answer_losses(conversations: Sequence[Conversation], precision: str = "bfloa
     """id -> nats per token of the last answer under the embedded base, after the others as a plain transcript.
 
     A base model knows transcripts and has seen no chat format. Rounded to four decimals. Conversations longer than the
-    context are cut at its end.
+    context are cut at its end. Raises ContextError for a prompt that fills it.
     """
     source = Source()
     base, tokenizer = source.base(precision), source.tokenizer(precision)
@@ -41,6 +42,8 @@ def answer_losses(conversations: Sequence[Conversation], precision: str = "bfloa
 def _encoded(conversation: Conversation, tokenizer: Tokenizer, context: int) -> tuple[list[int], int]:
     """(token ids, how many of them come before the answer)."""
     asked = [BOS, *tokenizer.encode(f"{transcript(conversation.prompt)}Assistant:")]
+    if len(asked) > context:
+        raise ContextError(f"{conversation.id}: its {len(asked)} prompt tokens leave no room in a context of {context}")
     return [*asked, *tokenizer.encode(f" {conversation.reference}")][: context + 1], len(asked)
 
 

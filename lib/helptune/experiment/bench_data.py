@@ -41,12 +41,13 @@ def bench_data(conversations: int, workers: int, probed: int) -> dict[str, Any]:
         with _peak_memory() as peak:
             manifest = build(recipe, Path(folder), out, workers)
         seconds = time.perf_counter() - start
+        records = sum(manifest["funnel"]["read"].values())
         found = {
-            "records": sum(manifest["funnel"]["read"].values()),
+            "records": records,
             "kept": sum(manifest["funnel"]["kept"].values()),
             "workers": workers,
             "seconds": round(seconds, 1),
-            "records_per_second": round(conversations / seconds, 1),
+            "records_per_second": round(records / seconds, 1),
             "peak_gib_of_all_processes": round(peak[0] / 2**30, 2),
             "safety": recipe.safety.classifier,
         }

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ipywidgets import HTML, Button, Dropdown, HBox, Layout, VBox
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from helptune.data.conversation import CATEGORIES, DIFFICULTIES
-from helptune.data.mixture.inspect import KEPT, Sample, Wanted, read_manifest, reasons, samples
+from helptune.data.mixture.inspect import KEPT, Sample, Wanted, reasons, samples, sources
+from helptune.data.mixture.writing import read_manifest
 from helptune.errors import DataError
 from helptune.text import printable
 
@@ -24,7 +25,7 @@ def browse(folder: Path | str) -> VBox:
     shown = HTML(layout=Layout(max_width="48rem"))
     choices = {
         "reason": [("kept", KEPT), *((name.replace("_", " "), name) for name in reasons(manifest))],
-        "source": [("any", ""), *((name, name) for name in manifest["sources"])],
+        "source": [("any", ""), *((name, name) for name in sources(folder))],
         "category": [("any", ""), *((name, name) for name in CATEGORIES)],
         "difficulty": [("any", ""), *((name, name) for name in DIFFICULTIES)],
     }
@@ -61,7 +62,7 @@ def _html(sample: Sample) -> Markup:
     c = sample.conversation
     about = " · ".join(part for part in (c["id"], c["source"], c["license"], c["category"], c["difficulty"]) if part)
     turns = Markup("").join(
-        Markup('<p><b>{}</b></p><pre style="white-space: pre-wrap">{}</pre>').format(m["role"], escape(m["content"]))
+        Markup('<p><b>{}</b></p><pre style="white-space: pre-wrap">{}</pre>').format(m["role"], printable(m["content"]))
         for m in c["messages"]
     )
     return Markup("<hr><p><small>{}</small></p>{}{}").format(printable(about), why, turns)

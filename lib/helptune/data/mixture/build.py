@@ -5,37 +5,38 @@ results depend on. So the same command goes on after any interruption, a changed
 a changed input file is read again. The dataset itself appears when it is whole.
 """
 
+import errno
 import json
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
-from itertools import batched
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from helptune import __version__
-from helptune.data.filters import FILTERS
-from helptune.data.mixture.chunks import CHUNK, Chunk, chunks
+from helptune.data.mixture.chunks import Chunk, batches, chunks
 from helptune.data.mixture.decide import decontaminate, drop_duplicates, drop_unsafe, require_agreement
 from helptune.data.mixture.funnel import funnel
 from helptune.data.mixture.index import Index, gather
-from helptune.data.mixture.inputs import check, fingerprints, reads, set_path
+from helptune.data.mixture.inputs import RATINGS, check, fingerprints, reads, set_path, source_of
 from helptune.data.mixture.judge import IN_WORKERS, NONE, classifier_facts, judge, verdicts_file
 from helptune.data.mixture.pool import Work, worker_processes
 from helptune.data.mixture.recipe import Recipe, SourceSpec, fingerprint, to_json
 from helptune.data.mixture.select import select
 from helptune.data.mixture.sift import Rules, sift
-from helptune.data.mixture.writing import MANIFEST, Build, write_dataset
+from helptune.data.mixture.writing import MANIFEST, Build, read_manifest, write_dataset
 from helptune.data.sources.record import MALFORMED, Read
-from helptune.errors import DataError, Interrupted
+from helptune.errors import DataError, Interrupted, RunError, SettingError
 from helptune.files import file_sha256, require_vacant, write_folder, write_text
 from helptune.lock import working_alone
 
 _COMPLETE = "complete"
 """The file that says that a source was read to its end."""
+
+_SHOWN = 5
 
 
 def build(recipe: Recipe, home: Path, out: Path, workers: int = 2) -> dict[str, Any]:
@@ -43,18 +44,23 @@ def build(recipe: Recipe, home: Path, out: Path, workers: int = 2) -> dict[str, 
 
     Relative paths of the recipe are below `home`. Raises SettingError for a recipe that cannot be carried out, before
     anything is read; DataError for an input that cannot be read, too many malformed records, evaluation prompts among
-    the data, or raters who do not agree; Interrupted after Ctrl-C.
+    the data, or raters who do not agree; RunError for a full disk or another build at work; Interrupted after Ctrl-C.
     """
     check(recipe, home)
+    _require_apart(recipe, home, out)
     inputs = {spec.key: fingerprints(spec, home) for spec in recipe.source}
     sets = [set_path(name, home) for name in recipe.decontamination.sets]
     if recipe.agreement.ratings:
-        inputs["ratings"] = {recipe.agreement.ratings: file_sha256(home / recipe.agreement.ratings)}
-    version = fingerprint(to_json(recipe), json.dumps(inputs), *map(file_sha256, sets), __version__)
-    if (out / MANIFEST).exists() and (made := json.loads((out / MANIFEST).read_text()))["version"] == version:
+        inputs[RATINGS] = {recipe.agreement.ratings: file_sha256(home / recipe.agreement.ratings)}
+    classifier = classifier_facts(recipe.safety)
+    version = fingerprint(
+        to_json(recipe), json.dumps(inputs), *map(file_sha256, sets), json.dumps(classifier), __version__
+    )
+    work = out.absolute().with_name(f".{out.absolute().name}.building")
+    if (out / MANIFEST).exists() and (made := read_manifest(out))["version"] == version:
+        shutil.rmtree(work, ignore_errors=True)  # of a build that was killed when its dataset was whole
         return made
     require_vacant(out)
-    work = out.with_name(f".{out.name}.building")
     work.mkdir(parents=True, exist_ok=True)
     try:
         with working_alone(work), worker_processes(workers) as each:
@@ -64,20 +70,34 @@ def build(recipe: Recipe, home: Path, out: Path, workers: int = 2) -> dict[str, 
             for spec in recipe.source:
                 shelf = work / f"{spec.key}-{fingerprint(_reading(spec), json.dumps(inputs[spec.key]), *marks)}"
                 shelves[spec.key] = shelf
-                _sift_source(each, shelf, spec, reads(spec, home), rules, recipe.max_malformed)
+                pinned = replace(spec, revision=inputs[spec.key].get(source_of(spec).hub, spec.revision))
+                _sift_source(each, shelf, spec, reads(pinned, home), rules, recipe.max_malformed)
             index = gather(shelves)
             drop_duplicates(index, recipe.duplicates)
             decontaminate(index, recipe.decontamination)
             raters = require_agreement(index, recipe.agreement, home)
-            _judge_all(each, index, recipe, [shelf.name for shelf in shelves.values()])
+            _judge_all(each, index, recipe)
+            _require_some(index, list(shelves))
             train, heldout = select(index, recipe)
-            flow = funnel(index, list(shelves), list(FILTERS))
-            made = Build(recipe, version, inputs, classifier_facts(recipe.safety), raters, index, flow, train, heldout)
-            write_folder(out, partial(write_dataset, made))
+            decided = Build(
+                recipe, version, inputs, classifier, raters, index, funnel(index, list(shelves)), train, heldout
+            )
+            write_folder(out, partial(write_dataset, decided))
             shutil.rmtree(work)
     except KeyboardInterrupt as stop:
         raise Interrupted("stopped; the same command goes on from here") from stop
-    return json.loads((out / MANIFEST).read_text())
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise RunError(f"{work.parent}: the disk is full; make room, and the same command goes on") from error
+    return read_manifest(out)
+
+
+def _require_apart(recipe: Recipe, home: Path, out: Path) -> None:
+    """Raises SettingError where a build would read what it writes."""
+    for spec in recipe.source:
+        if spec.path and out.resolve().is_relative_to((home / spec.path).resolve()):
+            raise SettingError(f"{out}: lies in what source {spec.key!r} reads, {home / spec.path}; name another place")
 
 
 def _reading(spec: SourceSpec) -> str:
@@ -95,7 +115,7 @@ def _sift_source(
         write_text(shelf / _COMPLETE, "")
     done = [chunk.summary() for chunk in chunks(shelf, spec.key)]
     read = sum(summary["read"] for summary in done)
-    malformed = sum(summary["counts"].get(MALFORMED, 0) for summary in done)
+    malformed = sum(summary["source"].get(MALFORMED, 0) for summary in done)
     if not read:
         raise DataError(f"source {spec.key!r}: has no records")
     if malformed > max_malformed * read:
@@ -111,20 +131,28 @@ def _unfinished(
 ) -> Iterator[tuple[Chunk, tuple[Read, ...], Rules]]:
     """The chunks of a source that are not done. What was done before is read again, but not filtered again."""
     with tqdm(desc=spec.key, unit=" records", mininterval=1) as progress:
-        for number, batch in enumerate(batched(records, CHUNK)):
+        for number, batch in enumerate(batches(records)):
             chunk = Chunk(shelf, spec.key, number)
             if not chunk.done:
                 yield chunk, batch, rules
             progress.update(len(batch))
 
 
-def _judge_all(each: Work, index: Index, recipe: Recipe, shelves: Iterable[str]) -> None:
+def _require_some(index: Index, keys: list[str]) -> None:
+    """Raises DataError, with the reasons, when nothing is left to choose from."""
+    if not index.alive:
+        steps = sorted(funnel(index, keys).steps, key=lambda step: -step.count)[:_SHOWN]
+        reasons = ", ".join(f"{step.reason} {step.count:,} of {step.source}" for step in steps)
+        raise DataError(f"no conversation is left: {reasons}. Change the recipe's sources or rules")
+
+
+def _judge_all(each: Work, index: Index, recipe: Recipe) -> None:
     """Judge what is left, chunk by chunk, and drop what is unsafe. A model judges here, where it is loaded once."""
     if recipe.safety.classifier == NONE:
         return
-    file = verdicts_file(recipe, shelves)
     wanted = [(chunk, index.alive_in(number)) for number, chunk in enumerate(index.chunks)]
-    todo = [(chunk, rows, recipe.safety, file) for chunk, rows in wanted if not chunk.file(file).exists()]
+    files = [chunk.file(verdicts_file(recipe.safety, rows)) for chunk, rows in wanted]
+    todo = [(*job, recipe.safety) for job, file in zip(wanted, files, strict=True) if not file.exists()]
     here = recipe.safety.classifier not in IN_WORKERS
     results = (judge(*arguments) for arguments in todo) if here else each(judge, todo)
     sizes = {chunk: len(rows) for chunk, rows in wanted}
@@ -132,4 +160,4 @@ def _judge_all(each: Work, index: Index, recipe: Recipe, shelves: Iterable[str])
         progress.update(sum(len(rows) for chunk, rows in wanted) - sum(len(arguments[1]) for arguments in todo))
         for chunk in results:
             progress.update(sizes[chunk])
-    drop_unsafe(index, file)
+    drop_unsafe(index, files)

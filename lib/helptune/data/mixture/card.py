@@ -10,7 +10,7 @@ from helptune.data.agreement.coefficients import Agreement
 from helptune.data.agreement.gate import in_words
 from helptune.data.conversation import read_conversations
 from helptune.data.croissant import Split, croissant
-from helptune.data.describe import Description, describe, table
+from helptune.data.describe import Description, cell, describe, table
 from helptune.data.sources.table import SOURCES
 
 CARD, CROISSANT = "README.md", "croissant.json"
@@ -86,7 +86,7 @@ def _sources(manifest: Mapping[str, Any]) -> str:
     uses = []
     for spec in manifest["recipe"]["source"]:
         key, source = spec["id"] or spec["name"], SOURCES[spec["name"]]
-        inputs = "; ".join(f"{file} {mark[:12]}" for file, mark in manifest["inputs"][key].items())
+        inputs = "; ".join(f"{cell(file)} {mark[:12]}" for file, mark in manifest["inputs"][key].items())
         read, kept = manifest["funnel"]["read"][key], manifest["funnel"]["kept"][key]
         lines.append(f"| {key} | {source.license or 'as each record says'} | {read} | {kept} | {inputs} |")
         duty = " Attribution is owed: link, author and profile stand in the `meta` of each record." * source.share_alike

@@ -17,14 +17,16 @@ from typing import Any
 
 import numpy as np
 
+from helptune.data.sources.record import Read, Rejected
 from helptune.files import write_text, write_whole
 
-CHUNK = 1_000
+CHUNK, CHARACTERS = 1_000, 2**24
+"""Of records and of characters; a chunk ends where the first of them is reached. Several are in memory at a time."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Of the source that the recipe calls `key`, the records from `number` times CHUNK on, in `folder`."""
+    """Of the source that the recipe calls `key`, the records of batch `number`, in `folder`."""
 
     folder: Path
     key: str
@@ -71,4 +73,18 @@ class Chunk:
 
 def chunks(folder: Path, key: str) -> list[Chunk]:
     """Those that are done, in order."""
-    return [Chunk(folder, key, int(path.name.split(".")[0])) for path in sorted(folder.glob("*.done.json"))]
+    return [Chunk(folder, key, n) for n in sorted(int(p.name.split(".")[0]) for p in folder.glob("*.done.json"))]
+
+
+def batches(records: Iterable[Read]) -> Iterator[tuple[Read, ...]]:
+    """Records by CHUNK, or fewer where their turns have CHARACTERS; the same for the same records."""
+    batch: list[Read] = []
+    size = 0
+    for record in records:
+        batch.append(record)
+        size += 0 if isinstance(record, Rejected) else sum(len(message.content) for message in record.messages)
+        if len(batch) == CHUNK or size >= CHARACTERS:
+            yield tuple(batch)
+            batch, size = [], 0
+    if batch:
+        yield tuple(batch)

@@ -87,10 +87,10 @@ def require_agreement(index: Index, rule: Agreement, home: Path) -> dict[str, An
     return {"attribute": rule.attribute, "before": before, "after": after, "retention": verdict.retention}
 
 
-def drop_unsafe(index: Index, file: str) -> None:
-    """Take over the verdicts that `judge` wrote to each chunk's `file`."""
-    for number, chunk in enumerate(index.chunks):
-        for row, judged in json.loads(chunk.file(file).read_text()).items():
+def drop_unsafe(index: Index, files: Iterable[Path]) -> None:
+    """Take over the verdicts that `judge` wrote, a file a chunk."""
+    for number, file in enumerate(files):
+        for row, judged in json.loads(file.read_text()).items():
             place = index.starts[number] + int(row)
             index.p_unsafe[place] = judged["p_unsafe"]
             if judged["reason"]:

@@ -33,15 +33,16 @@ class Funnel:
         return sum(s.count for s in self.steps if s.stage == stage and source in (None, s.source))
 
 
-def funnel(index: Index, keys: Sequence[str], filters: Sequence[str]) -> Funnel:
+def funnel(index: Index, keys: Sequence[str]) -> Funnel:
     """Raises AssertionError if a record was lost: what is read is either kept, or dropped with a reason."""
     read: Counter[str] = Counter()
     steps: Counter[tuple[str, str, str]] = Counter()
     for chunk in index.chunks:
         summary = chunk.summary()
         read[chunk.key] += summary["read"]
-        for reason, count in summary["counts"].items():
-            steps[chunk.key, "filter" if reason in filters else "source", reason] += count
+        for stage in ("source", "filter"):
+            for reason, count in summary[stage].items():
+                steps[chunk.key, stage, reason] += count
     sources = [keys[number] for number in index.columns["source"].tolist()] if len(index) else []
     kept = Counter(sources[row] for row in index.alive)
     for row, drop in index.drops.items():

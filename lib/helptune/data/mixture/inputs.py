@@ -14,6 +14,9 @@ from helptune.data.sources.table import SOURCES, Source, conversations
 from helptune.errors import DataError, SettingError
 from helptune.files import file_sha256
 
+RATINGS = "agreement/ratings"
+"""Among the inputs of a manifest, which are otherwise by source: no source can be called that."""
+
 
 def check(recipe: Recipe, home: Path) -> None:
     """Raises SettingError for what can be known before a record is read."""

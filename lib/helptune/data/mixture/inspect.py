@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from helptune.data.mixture.writing import DROPPED, HELDOUT, MANIFEST, REJECTED, TRAIN
+from helptune.data.mixture.writing import DROPPED, HELDOUT, REJECTED, TRAIN, read_manifest
 from helptune.errors import DataError
 from helptune.text import printable
 
@@ -26,18 +26,15 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Sample:
-    """`conversation` is None for a record that gave none; `detail` says why it is not in the dataset, if so."""
+    """`conversation` is None for a record that gave none; `detail` says why it is not in the dataset, if so.
+
+    `source` is that of the conversation, or for a record without one what the recipe calls its source.
+    """
 
     reason: str
     detail: str
+    source: str
     conversation: dict[str, Any] | None
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    try:
-        return json.loads((folder / MANIFEST).read_text())
-    except (OSError, ValueError) as error:
-        raise DataError(f"{folder}: not a dataset of `helptune data build` ({error})") from error
 
 
 def samples(folder: Path, wanted: Wanted, count: int = 5, seed: int = 0) -> list[Sample]:
@@ -54,7 +51,8 @@ def samples(folder: Path, wanted: Wanted, count: int = 5, seed: int = 0) -> list
             chosen[place] = (number, sample)
     if not chosen:
         raise DataError(
-            f"{folder}: nothing fits {wanted}; reasons for which records are missing: {', '.join(reasons(manifest))}"
+            f"{folder}: nothing fits {_said(wanted)}; reasons for which records are missing: "
+            + (", ".join(reasons(manifest)) or "none")
         )
     return [sample for _, sample in sorted(chosen, key=lambda item: item[0])]
 
@@ -63,40 +61,47 @@ def reasons(manifest: dict[str, Any]) -> list[str]:
     return sorted({step["reason"] for step in manifest["funnel"]["steps"]})
 
 
+def sources(folder: Path) -> list[str]:
+    """Of all records, as `Wanted` takes them; every file is read once."""
+    found = {record["source"] for name in (TRAIN, HELDOUT, REJECTED) for record in _lines(folder / name)}
+    return sorted(found | {record["conversation"]["source"] for record in _lines(folder / DROPPED)})
+
+
 def text(sample: Sample) -> str:
     """For a terminal: whatever a text contains, it moves no cursor and colours nothing."""
+    why = "" if sample.reason == KEPT else f"[{sample.reason}] {sample.detail}\n"
     if sample.conversation is None:
-        return f"[{sample.reason}] {printable(sample.detail)}"
+        return printable(why.rstrip("\n"))
     c = sample.conversation
     about = [c["id"], c["source"], c["license"], c["category"], c["difficulty"]]
-    head = " · ".join(printable(part) for part in about if part)
-    why = "" if sample.reason == KEPT else f"[{sample.reason}] {printable(sample.detail)}\n"
-    turns = "\n".join(f"  {m['role']}: {printable(m['content'])}" for m in c["messages"])
-    return f"{head}\n{why}{turns}"
+    head = " · ".join(" ".join(part.split()) for part in about if part)
+    turns = "\n".join(f"  {m['role']}: {m['content']}" for m in c["messages"])
+    return printable(f"{head}\n{why}{turns}")
+
+
+def _said(wanted: Wanted) -> str:
+    return ", ".join(f"{name} {value!r}" for name, value in asdict(wanted).items() if value)
 
 
 def _fitting(folder: Path, wanted: Wanted) -> Iterator[Sample]:
     for sample in _all(folder, wanted.reason):
         c = sample.conversation or {}
-        if all(
-            value in ("", c.get(name, ""))
-            for name, value in asdict(wanted).items()
-            if name in ("category", "source", "difficulty")
-        ):
+        found = {"source": sample.source, "category": c.get("category", ""), "difficulty": c.get("difficulty", "")}
+        if all(getattr(wanted, name) in ("", value) for name, value in found.items()):
             yield sample
 
 
 def _all(folder: Path, reason: str) -> Iterator[Sample]:
     if reason == KEPT:
         for name in (TRAIN, HELDOUT):
-            yield from (Sample(KEPT, "", record) for record in _lines(folder / name))
+            yield from (Sample(KEPT, "", record["source"], record) for record in _lines(folder / name))
         return
     for record in _lines(folder / DROPPED):
         if record["reason"] == reason:
-            yield Sample(reason, record["detail"], record["conversation"])
+            yield Sample(reason, record["detail"], record["conversation"]["source"], record["conversation"])
     for record in _lines(folder / REJECTED):
         if record["code"] == reason:
-            yield Sample(reason, f"{record['file']}:{record['line']}: {record['reason']}", None)
+            yield Sample(reason, f"{record['file']}:{record['line']}: {record['reason']}", record["source"], None)
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

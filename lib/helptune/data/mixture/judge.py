@@ -1,14 +1,17 @@
 """The safety pass, a chunk at a time: which conversations the stage 1 classifier lets into a dataset."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from itertools import compress
 from typing import Any
 
 from helptune.data.conversation import Conversation, parse_conversation
 from helptune.data.mixture.chunks import Chunk
-from helptune.data.mixture.recipe import Recipe, Safety, fingerprint
+from helptune.data.mixture.recipe import Safety, fingerprint
+from helptune.data.safety.classifier import SafetyClassifier, Thresholds, Verdict
+from helptune.data.safety.classifier import judge as safety_judge
+from helptune.errors import DataError, HelptuneError
 from helptune.files import write_text
 
 NONE = "none"
@@ -18,30 +21,47 @@ IN_WORKERS = ("lexical",)
 """Classifiers that are cheap to load and run on one core; a model runs once, in the first process, on all of them."""
 
 
-def verdicts_file(recipe: Recipe, shelves: Iterable[str]) -> str:
-    """The name depends on everything that decides who is judged, and by what."""
-    rules = (recipe.safety, recipe.duplicates, recipe.decontamination, recipe.agreement)
-    return f"judged-{fingerprint(*map(repr, rules), *shelves)}.json"
+def verdicts_file(safety: Safety, rows: Sequence[int]) -> str:
+    """The name depends on everything that decides a chunk's verdicts: who judges, at which thresholds, and whom."""
+    return f"judged-{fingerprint(repr(safety), json.dumps(classifier_facts(safety)), json.dumps(rows))}.json"
 
 
-def judge(chunk: Chunk, rows: Sequence[int], safety: Safety, file: str) -> Chunk:
-    """Write `file` of the chunk: for each of the chunk's kept `rows` p_unsafe of each target, and the verdict or ""."""
+def judge(chunk: Chunk, rows: Sequence[int], safety: Safety) -> Chunk:
+    """Write, for each of the chunk's kept `rows`, p_unsafe of each target, and the reason to drop it or "".
+
+    Raises DataError for a classifier that fails.
+    """
     wanted = set(rows)
     records = compress(chunk.records("kept.jsonl"), (row in wanted for row in range(max(wanted, default=-1) + 1)))
     conversations = [parse_conversation(record) for record in records]
-    classifier = _classifier(safety.classifier)
-    limits = _limits(safety)
-    scores = {target: classifier.score(conversations, target) for target in safety.targets}
+    verdicts = [_verdicts(conversations, target, safety) for target in safety.targets]
     judged = {}
-    for i, (row, conversation) in enumerate(zip(rows, conversations, strict=True)):
-        own = {target: scores[target][i] for target in safety.targets}
-        reasons = [f"{target}_not_judged" for target, score in own.items() if score.abstain]
-        reasons += [f"unsafe_{target}" for target, score in own.items() if score.p_unsafe >= limits[target]]
-        if _declines(conversation, own) and "unsafe_prompt" in reasons:
-            reasons.remove("unsafe_prompt")
-        judged[row] = {"p_unsafe": {t: round(s.p_unsafe, 4) for t, s in own.items()}, "reason": (reasons or [""])[0]}
-    write_text(chunk.file(file), json.dumps(judged))
+    for row, conversation, *own in zip(rows, conversations, *verdicts, strict=True):
+        p_unsafe = {verdict.target: round(verdict.p_unsafe, 4) for verdict in own}
+        judged[row] = {"p_unsafe": p_unsafe, "reason": _reason(conversation, own)}
+    write_text(chunk.file(verdicts_file(safety, rows)), json.dumps(judged))
     return chunk
+
+
+def _verdicts(conversations: Sequence[Conversation], target: str, safety: Safety) -> list[Verdict]:
+    classifier = _classifier(safety.classifier)
+    try:
+        return list(safety_judge(classifier, conversations, target, _thresholds(safety)))
+    except HelptuneError:
+        raise
+    except Exception as error:  # whatever somebody else's classifier raises
+        raise DataError(
+            f"safety classifier {safety.classifier!r} failed ({type(error).__name__}: {error}); "
+            "when it is mended, the same command goes on where it stopped"
+        ) from error
+
+
+def _reason(conversation: Conversation, verdicts: Sequence[Verdict]) -> str:
+    """The first reason to drop it. An unsafe request that is declined is what a demonstration of refusal looks like."""
+    declines = conversation.category == "refuse" or any(v.refusal for v in verdicts if v.target == "response")
+    reasons = [f"{v.target}_not_judged" for v in verdicts if v.unsafe is None]
+    reasons += [f"unsafe_{v.target}" for v in verdicts if v.unsafe and not (v.target == "prompt" and declines)]
+    return (reasons or [""])[0]
 
 
 def classifier_facts(safety: Safety) -> dict[str, Any]:
@@ -50,23 +70,17 @@ def classifier_facts(safety: Safety) -> dict[str, Any]:
         return {"classifier": NONE}
     classifier = _classifier(safety.classifier)
     about = {"classifier": classifier.name, "version": classifier.version, "policy": classifier.policy}
-    return about | {"thresholds": _limits(safety)}
+    return about | {"thresholds": {target: _thresholds(safety).of(target) for target in safety.targets}}
 
 
-def _limits(safety: Safety) -> dict[str, float]:
+def _thresholds(safety: Safety) -> Thresholds:
     if safety.threshold:
-        return dict.fromkeys(safety.targets, safety.threshold)
-    thresholds = _classifier(safety.classifier).thresholds
-    return {target: thresholds.of(target) for target in safety.targets}
-
-
-def _declines(conversation: Conversation, scores: dict[str, Any]) -> bool:
-    """An unsafe request that is declined is what a demonstration of refusal looks like."""
-    return conversation.category == "refuse" or ("response" in scores and scores["response"].refusal)
+        return Thresholds(safety.threshold, safety.threshold)
+    return _classifier(safety.classifier).thresholds
 
 
 @cache
-def _classifier(spec: str) -> Any:
+def _classifier(spec: str) -> SafetyClassifier:
     from helptune.data.safety import find
 
     return find(spec)

@@ -16,10 +16,12 @@ import re
 import tomllib
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
+from math import inf
 from pathlib import Path
 from typing import Any
 
 from helptune.data.agreement.gate import Gate
+from helptune.data.safety.classifier import TARGETS
 from helptune.errors import SettingError
 from helptune.typed import built
 
@@ -130,9 +132,15 @@ class Recipe:
             (0 < self.duplicates.threshold <= 1, "duplicates.threshold", "above 0, at most 1"),
             (self.decontamination.on_match in ("fail", "drop"), "decontamination.on_match", "fail or drop"),
             (0 <= self.safety.threshold <= 1, "safety.threshold", "a probability"),
-            (set(self.safety.targets) <= {"prompt", "response"}, "safety.targets", "prompt, response or both"),
+            (
+                self.safety.targets and {*self.safety.targets} <= {*TARGETS},
+                "safety.targets",
+                "prompt, response or both",
+            ),
+            (self.balance.per_cell >= 0, "balance.per_cell", "0 or more"),
             (self.balance.by in ("seed", "quality"), "balance.by", "seed or quality"),
-            (all(s.weight >= 0 and s.cap >= 0 for s in self.source), "source.weight, source.cap", "0 or more"),
+            (all(0 <= s.weight < inf for s in self.source), "source.weight", "a number from 0 up"),
+            (all(s.cap >= 0 and s.limit >= 0 for s in self.source), "source.cap, source.limit", "0 or more"),
         )
         for valid, name, wanted in checks:
             if not valid:

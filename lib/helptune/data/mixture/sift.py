@@ -19,8 +19,10 @@ from helptune.data.difficulty import estimate
 from helptune.data.duplicates import exact_key, signature
 from helptune.data.filters import FILTERS, Filter
 from helptune.data.mixture.chunks import Chunk
+from helptune.data.sources.build import LONGEST_REASON, is_number
 from helptune.data.sources.record import Read, Rejected
 from helptune.errors import SettingError
+from helptune.typed import check_type
 
 
 @dataclass(frozen=True)
@@ -40,35 +42,38 @@ def check_filters(skip: Sequence[str], parameters: dict[str, Any]) -> None:
     for name, given in parameters.items():
         if not isinstance(given, dict):
             raise SettingError(f"filters.{name}: must be a table of parameters, found {given!r}")
-        known = list(FILTERS[name].__kwdefaults__ or {})
-        for parameter in given:
+        defaults = FILTERS[name].__kwdefaults__ or {}
+        known = list(defaults)
+        for parameter, value in given.items():
             if parameter not in known:
                 raise SettingError(
                     f"filters.{name}: takes no {parameter!r}, but " + (", ".join(known) or "no parameters")
                 )
+            check_type(type(defaults[parameter]), value, f"filters.{name}.{parameter}")
 
 
 def sift(chunk: Chunk, reads: Sequence[Read], rules: Rules) -> Chunk:
     """Write `chunk`."""
     filters, prompts = _filters(rules), _evaluation_prompts(rules.sets)
     kept, dropped, rejected = [], [], []
-    counts: Counter[str] = Counter()
+    refused, filtered = Counter[str](), Counter[str]()
     for read in reads:
         if isinstance(read, Rejected):
             rejected.append(_line(asdict(read)))
-            counts[read.code] += 1
+            refused[read.code] += 1
             continue
         found = _first_fault(read, filters)
         if found:
             dropped.append(drop_line("filter", *found, read))
-            counts[found[0]] += 1
+            filtered[found[0]] += 1
         else:
             kept.append(read if read.difficulty else replace(read, difficulty=estimate(read)))
     lines = [_line(asdict(c)) for c in kept]
     matched = {row: [asdict(m) for m in matches(c, prompts)] for row, c in enumerate(kept)}
     summary = {
         "read": len(reads),
-        "counts": dict(sorted(counts.items())),
+        "source": dict(sorted(refused.items())),
+        "filter": dict(sorted(filtered.items())),
         "ids": [c.id for c in kept],
         "categories": [c.category for c in kept],
         "matches": {row: found for row, found in matched.items() if found},
@@ -83,19 +88,30 @@ def drop_line(stage: str, reason: str, detail: str, conversation: Conversation) 
 
 
 def _first_fault(conversation: Conversation, filters: Iterable[tuple[str, Filter]]) -> tuple[str, str] | None:
-    return next(((name, detail) for name, test in filters if (detail := test(conversation)) is not None), None)
+    for name, test in filters:
+        try:
+            detail = test(conversation)
+        except Exception as error:  # what nobody thought of is one record's end, not the build's
+            return "filter_failed", f"{name}: {type(error).__name__}: {error}"[:LONGEST_REASON]
+        if detail is not None:
+            return name, detail
+    return None
 
 
 def _index(kept: Sequence[Conversation], lines: Sequence[str]) -> dict[str, np.ndarray]:
     sizes = [len(line.encode()) for line in lines]
-    ratings = [c.ratings.get("helpfulness") for c in kept]
     return {
         "offset": np.cumsum([0, *sizes[:-1]], dtype=np.int64)[: len(kept)],
-        "exact": np.array([np.frombuffer(exact_key(c), np.uint64) for c in kept], np.uint64).reshape(len(kept), -1),
+        "exact": np.array([np.frombuffer(exact_key(c), np.uint64) for c in kept], np.uint64).reshape(len(kept), 2),
         "signature": np.array([signature(c) for c in kept]),
         "difficulty": np.array([DIFFICULTIES.index(c.difficulty) for c in kept], np.int8),
-        "quality": np.array([np.nan if r is None else r for r in ratings], np.float32),
+        "quality": np.array([_quality(c) for c in kept], np.float32),
     }
+
+
+def _quality(conversation: Conversation) -> float:
+    rating = conversation.ratings.get("helpfulness")
+    return float(rating) if rating is not None and is_number(rating, 0, 1) else np.nan
 
 
 @cache

@@ -13,6 +13,7 @@ from helptune.data.mixture.card import write_card
 from helptune.data.mixture.funnel import Funnel, table
 from helptune.data.mixture.index import Index, conversations
 from helptune.data.mixture.recipe import Recipe
+from helptune.errors import DataError
 from helptune.files import file_sha256, write_text
 from helptune.plots.mixture import funnel
 from helptune.plots.style import blank
@@ -36,6 +37,17 @@ class Build:
     funnel: Funnel
     train: Sequence[int]
     heldout: Sequence[int]
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Raises DataError for a folder that is no dataset."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if not isinstance(manifest, dict) or not {"name", "version", "funnel", "stages"} <= manifest.keys():
+            raise ValueError(f"{MANIFEST} is of something else")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder}: not a dataset of `helptune data build` ({error})") from error
+    return manifest
 
 
 def write_dataset(build: Build, folder: Path) -> None:

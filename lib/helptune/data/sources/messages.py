@@ -12,6 +12,8 @@ from helptune.data.sources.build import build, content_id, reject
 from helptune.data.sources.record import Read, Rejected, Row
 
 _OWN = {"id", "source", "license", "messages"}
+_DEEPEST = 50
+"""Objects and lists within one another; a record goes through functions that call themselves for each of them."""
 
 
 def read(rows: Iterable[Row | Rejected], *, source: str = "local", license: str = "") -> Iterator[Read]:
@@ -23,6 +25,8 @@ def _record(row: Row, source: str, license: str) -> Read:
     if row.value.keys() >= _OWN:
         try:
             json.dumps(row.value, allow_nan=False)
+            if _depth(row.value) > _DEEPEST:
+                return reject(row, f"is nested deeper than {_DEEPEST} objects and lists")
         except (TypeError, ValueError, RecursionError) as error:  # a date of a parquet file, for one
             return reject(row, f"cannot be written as JSON ({error})")
         return build(row, **row.value)
@@ -35,6 +39,11 @@ def _record(row: Row, source: str, license: str) -> Read:
     if not isinstance(id, str) or not id:
         id = content_id(source, json.dumps(messages, sort_keys=True, default=str))
     return build(row, id=id, source=source, license=license, messages=messages)
+
+
+def _depth(value: Any) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max(map(_depth, inner), default=0)
 
 
 def _without_nulls(message: Any) -> Any:
