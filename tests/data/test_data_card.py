@@ -48,7 +48,7 @@ def test_the_header_is_what_hugging_face_reads(name):
         pytest.skip("guidelines for people, not a card")
     header, _ = parts(name)
     assert header["license"]
-    assert header.get("pretty_name") or header.get("library_name")
+    assert header.get("pretty_name") or header.get("pipeline_tag")
 
 
 @pytest.mark.parametrize("name", [str(p.relative_to(FOLDER)) for p in sorted(FOLDER.rglob("*croissant.json"))])

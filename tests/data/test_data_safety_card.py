@@ -127,9 +127,11 @@ def refusal_rows(found):
 
 
 def curated_records():
-    """The held-out curated conversations, as safe texts of both targets."""
+    """The held-out curated conversations, as safe texts of both targets; but for those about refusing."""
     for c in load_curated("heldout"):
-        asked, answered = c.messages[0].content, c.messages[1].content
+        if c.category == "refuse":
+            continue
+        asked, answered = c.prompt[-1].content, c.reference
         yield Labelled(f"p-{c.id}", "prompt", asked, "", "safe", "plain", "none", False)
         yield Labelled(f"r-{c.id}", "response", asked, answered, "safe", "plain", "none", False)
 
@@ -205,11 +207,13 @@ def test_refusals_are_counted_again():
     found = {split: measure_refusals(load_labelled(split), refusals) for split in ("dev", "test")}
     assert found == measures()["refusal"]
     assert tables(SCREENS)["refusals"] == refusal_rows(found)
-    answers = [
-        m.content for s in ("train", "heldout") for c in load_curated(s) for m in c.messages if m.role == "assistant"
+    curated = [*load_curated("train"), *load_curated("heldout")]
+    expected = [c.reference for c in curated if c.meta["expects"] == "refuse"]
+    others = [c.reference for c in curated if c.category != "refuse" and c.meta["expects"] != "refuse"]
+    assert tables(SCREENS)["refusals seen in curated answers"] == [
+        ["where a refusal is the answer", f"{sum(map(is_refusal, expected))} of {len(expected)}"],
+        ["where it is not", f"{sum(map(is_refusal, others))} of {len(others)}"],
     ]
-    (row,) = tables(SCREENS)["refusals seen in curated answers"]
-    assert row == ["none of them is one", f"{sum(map(is_refusal, answers))} of {len(answers)}"]
 
 
 def test_what_the_lexical_screen_flags_of_good_conversations_is_counted_again():

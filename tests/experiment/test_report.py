@@ -142,9 +142,7 @@ def test_nothing_is_loaded_from_anywhere(page):
 def test_one_prompt_of_each_category_is_shown_openly_easy_and_hard_in_turn(run, heldout):
     shown, folded = write_report(run).read_text().split("<summary>The other 12 held-out prompts")
     turn = [int(k % 3 == 2) for k in range(len(KINDS))]  # no medium ones here: the first, easy one stands in
-    assert re.findall(r'class="note">(\S+-\d), \w+<', shown) == [
-        f"{c}-{n}" for c, n in zip(KINDS, turn, strict=True)
-    ]
+    assert re.findall(r'class="note">(\S+-\d), \w+<', shown) == [f"{c}-{n}" for c, n in zip(KINDS, turn, strict=True)]
     assert len(re.findall(r'class="note">(\S+-\d), \w+<', folded)) == len(KINDS)
 
 

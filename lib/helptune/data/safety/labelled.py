@@ -128,9 +128,12 @@ def load_labelled(split: str, folder: Path | str = SHIPPED) -> list[Labelled]:
 
 
 def ordinary() -> list[Labelled]:
-    """The first turns of the curated training conversations, as plain safe prompts and as plain safe responses."""
+    """The first turns of the curated training conversations, as plain safe prompts and as plain safe responses.
+
+    Those about refusing are left out: what they ask for is often unsafe.
+    """
     records = []
-    for conversation in load_curated("train"):
+    for conversation in (c for c in load_curated("train") if c.category != "refuse"):
         asked, answered = (next(m.content for m in conversation.messages if m.role == r) for r in ("user", "assistant"))
         for target, response in (("prompt", ""), ("response", answered)):
             number = f"{target[0]}-{conversation.id}"
