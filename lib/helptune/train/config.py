@@ -26,9 +26,9 @@ class TrainConfig:
     seq_len: int = 256
     batch_rows: int = 4
     accumulate: int = 1
-    epochs: int = 3
+    epochs: int = 2
     max_steps: int = 0
-    eval_every: int = 15
+    eval_every: int = 25
     patience: int = 3
     min_improvement: float = 0.0
     max_rise: float = 0.0
