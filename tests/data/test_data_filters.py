@@ -289,7 +289,7 @@ def test_every_filter_has_cases_of_both_kinds():
 
 
 def test_curated_prose_is_taken_for_english_wherever_it_can_be_judged():
-    """Not only because a conversation is kept when one side is English: each is, but for lists of names and translations."""
+    """Not only because one English side keeps a conversation: each is, but for lists of names and translations."""
     sides = [[m.content for m in c.messages if m.role == role] for c in CURATED for role in ("user", "assistant")]
     judged = [found for found, _, letters in (identify(" ".join(side)) for side in sides) if letters >= 30]
     assert len(judged) > len(CURATED)
