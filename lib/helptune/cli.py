@@ -85,7 +85,7 @@ def finetune(
     deterministic: Annotated[
         bool | None, field("The same bits in every run on a GPU too; slower.", "", "--deterministic")
     ] = None,
-    epochs: Annotated[int | None, field("Passes over the data, at most.", "3")] = None,
+    epochs: Annotated[int | None, field("Passes over the data, at most.", "2")] = None,
     max_steps: Annotated[int | None, field("Optimizer steps, at most; 0: epochs decide.", "0")] = None,
     learning_rate: Annotated[float | None, field("Peak learning rate.", "0.0003")] = None,
     warmup_steps: Annotated[int | None, field("Steps until that peak.", "10")] = None,
@@ -110,7 +110,7 @@ def finetune(
         str | None, field("What is computed again, to save memory: none, dots (all but products) or full.", "none")
     ] = None,
     seq_len: Annotated[int | None, field("Tokens in a row.", "256")] = None,
-    eval_every: Annotated[int | None, field("Steps between measurements, each with a checkpoint.", "15")] = None,
+    eval_every: Annotated[int | None, field("Steps between measurements, each with a checkpoint.", "25")] = None,
     patience: Annotated[int | None, field("Measurements without improvement until it stops.", "3")] = None,
     min_improvement: Annotated[float | None, field("Nats that a lower loss must gain to count as one.", "0.0")] = None,
     max_rise: Annotated[float | None, field("Nats above the lowest loss at which it stops; 0: never.", "0.0")] = None,
