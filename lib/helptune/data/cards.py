@@ -27,7 +27,6 @@ from helptune.gemma.chat import render
 from helptune.gemma.checkpoints import load_embedded_tokenizer
 from helptune.gemma.config import gemma3_270m
 
-HOME = "https://pypi.org/project/helptune"
 OFFLINE = ("curated", "first-instalment")
 """Recipes that need no download: their mixtures have cards here. Others get theirs where they are built."""
 
@@ -69,7 +68,7 @@ def cards(curated: str) -> dict[str, str]:
     splits = {split: Split(f"{split}/*.jsonl") for split in ("train", "heldout")}
     about = "Short helpful conversations for supervised fine-tuning on a laptop, written for the helptune course."
     found["curated.croissant.json"] = croissant(
-        "helptune-curated", about, "Apache-2.0", HOME, f"{__version__}+{curated_sha256('train')[:8]}", splits
+        "helptune-curated", about, "Apache-2.0", f"{__version__}+{curated_sha256('train')[:8]}", splits
     )
     for name, source in SOURCES.items():
         if name not in ("curated", "messages"):

@@ -27,7 +27,7 @@ class Split:
     sha256: str = ""
 
 
-def croissant(name: str, description: str, license: str, url: str, version: str, splits: Mapping[str, Split]) -> str:
+def croissant(name: str, description: str, license: str, version: str, splits: Mapping[str, Split]) -> str:
     """The JSON-LD of a dataset of conversations in JSON lines; `license` is an SPDX identifier, or several."""
     import mlcroissant as mlc
 
@@ -45,7 +45,6 @@ def croissant(name: str, description: str, license: str, url: str, version: str,
         name=name,
         description=description,
         license=[f"https://spdx.org/licenses/{spdx}" for spdx in license.split(" AND ")],
-        url=url,
         version=version,
         cite_as=f"{name}, version {version}",
         distribution=distribution,

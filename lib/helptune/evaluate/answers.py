@@ -129,7 +129,7 @@ def solved_examples(
     for candidate in candidates:
         if len(chosen) == _EXAMPLES:
             break
-        length = len(tokenizer.encode(transcript(candidate.messages) + "\n"))
+        length = len(tokenizer.encode(_transcript(candidate.messages) + "\n"))
         if length <= room:
             chosen.append(candidate)
             room -= length
@@ -148,11 +148,11 @@ def chat_prompt(conversation: Conversation, config: GemmaConfig, tokenizer: Toke
 
 def transcript_prompt(conversation: Conversation, examples: Sequence[Conversation], tokenizer: Tokenizer) -> list[int]:
     """<bos>User: ...\\nAssistant: ... of the examples, then of the conversation, up to where the answer begins."""
-    solved = "".join(transcript(example.messages) + "\n" for example in examples)
-    return [BOS, *tokenizer.encode(f"{solved}{transcript(conversation.prompt)}Assistant:")]
+    solved = "".join(_transcript(example.messages) + "\n" for example in examples)
+    return [BOS, *tokenizer.encode(f"{solved}{_transcript(conversation.prompt)}Assistant:")]
 
 
-def transcript(messages: Sequence[Message]) -> str:
+def _transcript(messages: Sequence[Message]) -> str:
     return "".join(f"{_SPEAKER[m.role]}: {m.content}\n" for m in messages)
 
 

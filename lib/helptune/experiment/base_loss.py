@@ -10,11 +10,11 @@ from tqdm import tqdm
 
 from helptune.data.conversation import Conversation
 from helptune.errors import ContextError
-from helptune.evaluate.answers import transcript
+from helptune.evaluate.answers import transcript_prompt
 from helptune.experiment.models import Source
 from helptune.gemma.base import Base
 from helptune.gemma.model import forward
-from helptune.gemma.tokenizer import BOS, PAD, Tokenizer
+from helptune.gemma.tokenizer import PAD, Tokenizer
 from helptune.shapes import Array, Float, Int
 from helptune.train.loss import token_nll
 
@@ -41,7 +41,7 @@ def answer_losses(conversations: Sequence[Conversation], precision: str = "bfloa
 
 def _encoded(conversation: Conversation, tokenizer: Tokenizer, context: int) -> tuple[list[int], int]:
     """(token ids, how many of them come before the answer)."""
-    asked = [BOS, *tokenizer.encode(f"{transcript(conversation.prompt)}Assistant:")]
+    asked = transcript_prompt(conversation, (), tokenizer)
     if len(asked) > context:
         raise ContextError(f"{conversation.id}: its {len(asked)} prompt tokens leave no room in a context of {context}")
     return [*asked, *tokenizer.encode(f" {conversation.reference}")][: context + 1], len(asked)

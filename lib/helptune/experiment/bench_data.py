@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def bench_data(conversations: int, workers: int, probed: int) -> dict[str, Any]:
             "safety": recipe.safety.classifier,
         }
         if probed:
-            kept = [c for _, c in zip(range(probed), read_conversations(out / TRAIN), strict=False)]
+            kept = list(islice(read_conversations(out / TRAIN), probed))
             found["probe_conversations_per_second"] = round(_probe_rate(kept), 1)
     return found
 

@@ -11,8 +11,10 @@ from helptune.data.agreement.gate import in_words
 from helptune.data.conversation import read_conversations
 from helptune.data.croissant import Split, croissant
 from helptune.data.describe import Description, cell, describe, table
+from helptune.data.mixture.judge import NONE
 from helptune.data.sources.table import SOURCES
 
+TRAIN, HELDOUT = "train.jsonl", "heldout.jsonl"
 CARD, CROISSANT = "README.md", "croissant.json"
 _FEATURES = ("source", "license", "category", "difficulty", "language", "user turns", "words")
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -22,16 +24,15 @@ def write_card(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Write README.md, with the header the Hugging Face hub reads, and croissant.json beside the files of `folder`."""
     splits = {
         name.removesuffix(".jsonl"): describe(read_conversations(folder / name))
-        for name in ("train.jsonl", "heldout.jsonl")
+        for name in (TRAIN, HELDOUT)
         if manifest["files"][name]["rows"]
     }
     (folder / CARD).write_text(card(manifest, splits), encoding="utf-8")
     files = {split: Split(f"{split}.jsonl", manifest["files"][f"{split}.jsonl"]["sha256"]) for split in splits}
     names = ", ".join(spec["name"] for spec in manifest["recipe"]["source"])
     about = f"Conversations for helpful supervised fine-tuning, built by helptune from {names}."
-    url = "https://pypi.org/project/helptune"
     (folder / CROISSANT).write_text(
-        croissant(manifest["name"], about, " AND ".join(licenses(splits)), url, manifest["version"], files),
+        croissant(manifest["name"], about, " AND ".join(licenses(splits)), manifest["version"], files),
         encoding="utf-8",
     )
 
@@ -116,7 +117,7 @@ def _gates(manifest: Mapping[str, Any]) -> str:
         f"- **Duplicates**: conversations whose word sequences overlap by {recipe['duplicates']['threshold']:.0%} or "
         "more, as MinHash estimates it, count as one.",
     ]
-    if safety["classifier"] == "none":
+    if safety["classifier"] == NONE:
         lines.append("- **Safety**: no classifier has looked at it.")
     else:
         limits = ", ".join(f"{target} {p:.3f}" for target, p in safety["thresholds"].items())

@@ -9,7 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from helptune import __version__
-from helptune.data.mixture.card import write_card
+from helptune.data.mixture.card import HELDOUT, TRAIN, write_card
 from helptune.data.mixture.funnel import Funnel, table
 from helptune.data.mixture.index import Index, conversations
 from helptune.data.mixture.recipe import Recipe
@@ -18,15 +18,14 @@ from helptune.files import file_sha256, write_text
 from helptune.plots.mixture import funnel
 from helptune.plots.style import blank
 
-MANIFEST, TRAIN, HELDOUT = "manifest.json", "train.jsonl", "heldout.jsonl"
+MANIFEST = "manifest.json"
 DROPPED, REJECTED, PICTURE = "dropped.jsonl", "rejected.jsonl", "funnel.png"
 _FILES = (TRAIN, HELDOUT, DROPPED, REJECTED)
 
 
 @dataclass(frozen=True)
 class Build:
-    """Everything that was decided. `train` and `heldout` are rows of the index in the order in which they are written;
-    `limits` the probabilities from which the safety classifier of the recipe dropped a prompt and a response."""
+    """Everything that was decided. `train` and `heldout` are rows of the index, in the order of the files."""
 
     recipe: Recipe
     version: str
