@@ -23,11 +23,18 @@ def build(
     Example: [bold]helptune data build curated --out data/curated[/bold]
     """
     from helptune.data.mixture.build import build as make
+    from helptune.data.mixture.hardness import LOSS
     from helptune.data.mixture.recipe import find_recipe, read_recipe
     from helptune.data.mixture.show import show
 
     path = find_recipe(recipe)
-    manifest = make(read_recipe(path), path.parent, out, workers)
+    chosen = read_recipe(path)
+    losses = None
+    if chosen.difficulty == LOSS:
+        from helptune.experiment.base_loss import answer_losses
+
+        losses = answer_losses
+    manifest = make(chosen, path.parent, out, workers, losses)
     if as_json:
         print(json.dumps(manifest))
     else:

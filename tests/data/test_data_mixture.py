@@ -10,16 +10,17 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from helptune.data.agreement.gate import Gate
-from helptune.data.conversation import load_curated, read_conversations
+from helptune.data.conversation import DIFFICULTIES, load_curated, read_conversations
 from helptune.data.decontaminate import hash_set, write_set
 from helptune.data.mixture.build import build
 from helptune.data.mixture.inspect import Wanted, samples, text
 from helptune.data.mixture.recipe import Agreement, Balance, Decontamination, Recipe, Safety, SourceSpec
 from helptune.data.mixture.writing import read_manifest
-from helptune.errors import DataError, SettingError
+from helptune.errors import DataError, Interrupted, SettingError
 from helptune.experiment.synthetic import OPTIONS, write_sources
 from helptune.lock import working_alone
 
@@ -207,6 +208,58 @@ def test_weights_caps_and_cells_are_kept(tmp_path):
     capped = replace(recipe, balance=Balance(per_cell=5), source=tuple(replace(s, weight=0) for s in sources))
     manifest = build(capped, tmp_path, tmp_path / "capped")
     assert manifest["funnel"]["kept"]["a"] == 5
+
+
+def test_with_the_base_models_loss_estimates_change_and_labels_stay(tmp_path):
+    """The loss weighs something in the fit, so a surprising answer makes a request look harder than a likely one."""
+    texts = [(c.messages[0].content, c.messages[1].content) for c in load_curated("train")[:60]]
+    messages_file(tmp_path / "a.jsonl", texts[:40])
+    messages_file(tmp_path / "b.jsonl", texts[40:], difficulty="easy")
+    sources = tuple(SourceSpec("messages", id=n, path=f"{n}.jsonl") for n in "ab")
+    recipe = Recipe("x", sources, safety=UNJUDGED, difficulty="loss")
+    asked = []
+
+    def mean_level(nats, name):
+        def losses(conversations):
+            asked.extend(c.id for c in conversations)
+            return {c.id: nats for c in conversations}
+
+        build(recipe, tmp_path, tmp_path / name, workers=1, losses=losses)
+        kept = list(read_conversations(tmp_path / name / "train.jsonl"))
+        assert {c.difficulty for c in kept if c.id.startswith("b")} == {"easy"}
+        return np.mean([DIFFICULTIES.index(c.difficulty) for c in kept if c.id.startswith("a")])
+
+    assert mean_level(0.5, "likely") != mean_level(6.0, "surprising")
+    assert {id[0] for id in asked} == {"a"}
+    with pytest.raises(SettingError, match="hand `losses`"):
+        build(recipe, tmp_path, tmp_path / "nobody")
+
+
+def test_a_loss_that_was_computed_before_a_stop_is_not_computed_again(tmp_path):
+    different_texts(tmp_path / "a.jsonl", 20)
+    different_texts(tmp_path / "b.jsonl", 40)
+    sources = tuple(SourceSpec("messages", id=n, path=f"{n}.jsonl") for n in "ab")
+    recipe, calls = Recipe("x", sources, safety=UNJUDGED, difficulty="loss"), []
+
+    def losses(conversations):
+        calls.append(len(conversations))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return {c.id: 2.0 for c in conversations}
+
+    with pytest.raises(Interrupted):
+        build(recipe, tmp_path, tmp_path / "out", losses=losses)
+    build(recipe, tmp_path, tmp_path / "out", losses=losses)
+    assert calls == [20, 20, 20]  # the first 20 of b are those of a
+
+
+def test_a_verdict_of_another_build_is_not_passed_on(tmp_path):
+    messages_file(
+        tmp_path / "a.jsonl", [("Why is the sky blue?", "Air scatters blue light most.")] * 1, meta={"p_unsafe": 1}
+    )
+    build(Recipe("x", (SourceSpec("messages", path="a.jsonl"),), safety=UNJUDGED), tmp_path, tmp_path / "out")
+    (kept,) = read_conversations(tmp_path / "out" / "train.jsonl")
+    assert "p_unsafe" not in kept.meta
 
 
 def test_a_changed_weight_does_not_repeat_the_filters(home, tmp_path, monkeypatch):

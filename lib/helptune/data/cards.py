@@ -26,6 +26,7 @@ from helptune.data.words import words
 from helptune.gemma.chat import render
 from helptune.gemma.checkpoints import load_embedded_tokenizer
 from helptune.gemma.config import gemma3_270m
+from helptune.text import markdown_table
 
 OFFLINE = ("curated", "first-instalment")
 """Recipes that need no download: their mixtures have cards here. Others get theirs where they are built."""
@@ -102,21 +103,18 @@ def curated_tables() -> dict[str, str]:
     described = {"train": describe(splits["train"]), "held-out": describe(splits["heldout"])}
     columns = list(described.values())
 
-    def by_category(name: str) -> str:
-        return f"| {name} | {MEANINGS[name]} | " + " | ".join(str(d.counts["category"][name]) for d in columns) + " |"
-
-    files = [f"| {split} | {len(found)} | {curated_sha256(split)} |" for split, found in splits.items()]
-    head = "| category | what is asked | train | held-out |\n| --- | --- | ---: | ---: |"
+    files = [(split, len(found), curated_sha256(split)) for split, found in splits.items()]
+    categories = [(name, MEANINGS[name], *(d.counts["category"][name] for d in columns)) for name in CATEGORIES]
+    overlap = ("word trigrams of the prompts", f"{largest_overlap(**splits):.3f}")
     return {
-        "split": "\n".join(["| split | rows | sha256 |\n| --- | ---: | --- |", *files]),
-        "category": "\n".join([head, *map(by_category, CATEGORIES)]),
+        "split": markdown_table("lrl", ("split", "rows", "sha256"), files),
+        "category": markdown_table("llrr", ("category", "what is asked", "train", "held-out"), categories),
         "difficulty": table("difficulty", described),
         "user turns": table("user turns", described),
         "expects": _counted("expects", ("answer", "clarify", "unknown", "refuse"), splits.values()),
         "instalment": _counted("instalment", (1, 2), splits.values()),
         "tokens": _tokens(list(splits.values())),
-        _OVERLAP: f"| {_OVERLAP} | Jaccard index |\n| --- | ---: |\n"
-        f"| word trigrams of the prompts | {largest_overlap(**splits):.3f} |",
+        _OVERLAP: markdown_table("lr", (_OVERLAP, "Jaccard index"), [overlap]),
     }
 
 
@@ -132,10 +130,8 @@ def largest_overlap(train: Sequence[Conversation], heldout: Sequence[Conversatio
 
 
 def _counted(name: str, values: Sequence[Any], splits: Any) -> str:
-    rows = [
-        f"| {v} | " + " | ".join(str(sum(c.meta[name] == v for c in split)) for split in splits) + " |" for v in values
-    ]
-    return "\n".join([f"| {name} | train | held-out |\n| --- | ---: | ---: |", *rows])
+    rows = [[v, *(sum(c.meta[name] == v for c in split) for split in splits)] for v in values]
+    return markdown_table("lrr", (name, "train", "held-out"), rows)
 
 
 def _tokens(splits: Sequence[Sequence[Conversation]]) -> str:
@@ -147,8 +143,7 @@ def _tokens(splits: Sequence[Sequence[Conversation]]) -> str:
         supervised = sum(sum(flags) for _, flags in rendered)
         columns.append((sum(lengths), supervised, f"{median(lengths):g}", max(lengths)))
     names = ("all", "supervised", "median of a conversation", "longest conversation")
-    rows = [f"| {name} | {a} | {b} |" for name, a, b in zip(names, *columns, strict=True)]
-    return "\n".join(["| tokens | train | held-out |\n| --- | ---: | ---: |", *rows])
+    return markdown_table("lrr", ("tokens", "train", "held-out"), zip(names, *columns, strict=True))
 
 
 def source_card(source: Source) -> str:
@@ -170,12 +165,11 @@ def source_card(source: Source) -> str:
         "opt-in": "yes: its reader must be told that its warning was read" if source.opt_in else "no",
         "published size": PUBLISHED.get(source.name, "not stated"),
     }
-    rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
     module = inspect.getmodule(reader)
     return (
         f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n\n# {source.name}\n\n"
         f"What is said of this source in its own words:\n\n> {source.intended_use}\n\n"
-        f"| fact | value |\n| --- | --- |\n{rows}\n\n"
+        f"{markdown_table('ll', ('fact', 'value'), facts.items())}\n\n"
         "The published size is the publishers' figure; what a build read, dropped and kept of it stands on the card of "
         f"that mixture.\n\n## How it is read\n\n{inspect.getdoc(module)}\n\n{inspect.getdoc(reader)}\n"
     )

@@ -83,22 +83,18 @@ def read_conversations(path: Path | str) -> Iterator[Conversation]:
     Raises DataError as `file:line: field: what is wrong` at the first bad line, and for an id that comes twice.
     """
     path, first_seen = Path(path), dict[str, int]()
-    try:
-        lines = path.read_bytes().decode("utf-8-sig").split("\n")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
-    except UnicodeDecodeError as error:
-        number = error.object[: error.start].count(b"\n") + 1
-        raise DataError(f"{path}:{number}: not UTF-8 text ({error.reason})") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for number, line in enumerate(_lines(path), start=1):
         try:
-            conversation = parse_conversation(json.loads(line))
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            if not text.strip():
+                continue
+            conversation = parse_conversation(json.loads(text))
             if conversation.id in first_seen:
                 raise DataError(
                     f"field 'id': {conversation.id!r} was already used in line {first_seen[conversation.id]}"
                 )
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path}:{number}: not UTF-8 text ({error.reason})") from error
         except json.JSONDecodeError as error:
             raise DataError(f"{path}:{number}: not valid JSON ({error.msg} at column {error.colno})") from error
         except (ValueError, RecursionError) as error:  # numbers of thousands of digits, thousands of open brackets
@@ -107,6 +103,14 @@ def read_conversations(path: Path | str) -> Iterator[Conversation]:
             raise DataError(f"{path}:{number}: {error}") from error
         first_seen[conversation.id] = number
         yield conversation
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as lines:
+            yield from lines
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
 
 
 def write_conversations(path: Path, conversations: Iterable[Conversation]) -> None:
@@ -123,8 +127,10 @@ def _text(record: dict, name: str, where: str = "") -> str:
     value = record.get(name)
     if not isinstance(value, str) or not value.strip():
         raise DataError(f"field '{where}{name}' must be a non-empty string, found {value!r}")
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise DataError(f"field '{where}{name}' contains half of a character (a lone surrogate): {value!r}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"field '{where}{name}' contains half of a character (a lone surrogate): {value!r}") from error
     return value
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from helptune.data.conversation import Conversation
-from helptune.text import printable
+from helptune.text import markdown_table, printable
 
 _LENGTHS = (25, 50, 100, 200, 400, 800)
 """Upper ends of the classes of length, in words over all turns."""
@@ -47,11 +47,8 @@ def describe(conversations: Iterable[Conversation]) -> Description:
 def table(name: str, splits: Mapping[str, Description]) -> str:
     """Markdown: a row a value of the feature `name`, a column a split."""
     values = sorted({v for found in splits.values() for v in found.counts.get(name, {})}, key=_natural)
-    rows = [
-        f"| {cell(v)} | " + " | ".join(str(found.counts[name][v]) for found in splits.values()) + " |" for v in values
-    ]
-    head = f"| {name} | " + " | ".join(splits) + " |\n| --- |" + " ---: |" * len(splits)
-    return "\n".join([head, *rows])
+    rows = [[cell(v), *(found.counts[name][v] for found in splits.values())] for v in values]
+    return markdown_table("l" + "r" * len(splits), [name, *splits], rows)
 
 
 def cell(text: str) -> str:

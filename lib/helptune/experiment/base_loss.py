@@ -32,7 +32,7 @@ def answer_losses(conversations: Sequence[Conversation], precision: str = "bfloa
     base, tokenizer = source.base(precision), source.tokenizer(precision)
     texts = {c.id: _encoded(c, tokenizer, base.config.context) for c in conversations}
     found: dict[str, float] = {}
-    with tqdm(total=len(texts), desc="base loss", unit=" conversations") as progress:
+    with tqdm(total=len(texts), desc="base loss", unit=" conversations", leave=None) as progress:
         for ids in batched(sorted(texts, key=lambda id: len(texts[id][0])), _ROWS):
             found |= _losses(base, {id: texts[id] for id in ids})
             progress.update(len(ids))

@@ -13,7 +13,7 @@ import psutil
 
 from helptune.data.conversation import Conversation, read_conversations
 from helptune.data.mixture.build import build
-from helptune.data.mixture.recipe import Recipe, SourceSpec
+from helptune.data.mixture.recipe import Recipe, Safety, SourceSpec
 from helptune.data.mixture.writing import TRAIN
 from helptune.errors import SettingError
 from helptune.experiment.synthetic import OPTIONS, write_sources
@@ -37,6 +37,7 @@ def bench_data(conversations: int, workers: int, probed: int) -> dict[str, Any]:
                 SourceSpec(name, path=str(path), options=OPTIONS.get(name, {})) for name, path in files.items()
             ),
             share_alike=True,
+            safety=Safety("lexical"),
         )
         start, out = time.perf_counter(), Path(folder) / "out"
         with _peak_memory() as peak:

@@ -20,6 +20,7 @@ from helptune import __version__
 from helptune.data.mixture.chunks import Chunk, batches, chunks
 from helptune.data.mixture.decide import decontaminate, drop_duplicates, drop_unsafe, require_agreement
 from helptune.data.mixture.funnel import funnel
+from helptune.data.mixture.hardness import LOSS, Losses, estimate_by_loss
 from helptune.data.mixture.index import Index, gather
 from helptune.data.mixture.inputs import RATINGS, check, fingerprints, reads, set_path, source_of
 from helptune.data.mixture.judge import IN_WORKERS, NONE, classifier_facts, judge, verdicts_file
@@ -39,14 +40,17 @@ _COMPLETE = "complete"
 _SHOWN = 5
 
 
-def build(recipe: Recipe, home: Path, out: Path, workers: int = 2) -> dict[str, Any]:
+def build(recipe: Recipe, home: Path, out: Path, workers: int = 2, losses: Losses | None = None) -> dict[str, Any]:
     """Build, or go on building, the dataset of `recipe` in `out`; returns its manifest.
 
-    Relative paths of the recipe are below `home`. Raises SettingError for a recipe that cannot be carried out, before
-    anything is read; DataError for an input that cannot be read, too many malformed records, evaluation prompts among
-    the data, or raters who do not agree; RunError for a full disk or another build at work; Interrupted after Ctrl-C.
+    Relative paths of the recipe are below `home`; `losses` are asked for where the recipe's difficulty is by loss.
+    Raises SettingError for a recipe that cannot be carried out, before anything is read; DataError for an input that
+    cannot be read, too many malformed records, evaluation prompts among the data, or raters who do not agree; RunError
+    for a full disk or another build at work; Interrupted after Ctrl-C.
     """
     check(recipe, home)
+    if recipe.difficulty == LOSS and losses is None:
+        raise SettingError("difficulty: is by loss, and nobody computes it; hand `losses` to the build")
     _require_apart(recipe, home, out)
     inputs = {spec.key: fingerprints(spec, home) for spec in recipe.source}
     sets = [set_path(name, home) for name in recipe.decontamination.sets]
@@ -77,6 +81,8 @@ def build(recipe: Recipe, home: Path, out: Path, workers: int = 2) -> dict[str, 
             decontaminate(index, recipe.decontamination)
             raters = require_agreement(index, recipe.agreement, home)
             _judge_all(each, index, recipe)
+            if recipe.difficulty == LOSS and losses is not None:
+                estimate_by_loss(index, losses)
             _require_some(index, list(shelves))
             train, heldout = select(index, recipe)
             decided = Build(

@@ -13,6 +13,7 @@ from helptune.data.croissant import Split, croissant
 from helptune.data.describe import Description, cell, describe, table
 from helptune.data.mixture.judge import NONE
 from helptune.data.sources.table import SOURCES
+from helptune.text import markdown_table
 
 TRAIN, HELDOUT = "train.jsonl", "heldout.jsonl"
 CARD, CROISSANT = "README.md", "croissant.json"
@@ -78,34 +79,32 @@ def card(manifest: Mapping[str, Any], splits: Mapping[str, Description]) -> str:
 
 
 def _files(manifest: Mapping[str, Any]) -> str:
-    rows = [f"| {name} | {facts['rows']} | {facts['sha256']} |" for name, facts in manifest["files"].items()]
-    return "\n".join(["| file | rows | sha256 |\n| --- | ---: | --- |", *rows, ""])
+    rows = [(name, facts["rows"], facts["sha256"]) for name, facts in manifest["files"].items()]
+    return markdown_table("lrl", ("file", "rows", "sha256"), rows) + "\n"
 
 
 def _sources(manifest: Mapping[str, Any]) -> str:
-    lines = ["| source | licence | read | kept | inputs |\n| --- | --- | ---: | ---: | --- |"]
-    uses = []
+    rows, uses = [], []
     for spec in manifest["recipe"]["source"]:
         key, source = spec["id"] or spec["name"], SOURCES[spec["name"]]
         inputs = "; ".join(f"{cell(file)} {mark[:12]}" for file, mark in manifest["inputs"][key].items())
         read, kept = manifest["funnel"]["read"][key], manifest["funnel"]["kept"][key]
-        lines.append(f"| {key} | {source.license or 'as each record says'} | {read} | {kept} | {inputs} |")
+        rows.append((key, source.license or "as each record says", read, kept, inputs))
         duty = " Attribution is owed: link, author and profile stand in the `meta` of each record." * source.share_alike
         uses.append(f'- **{key}**, in the words of its card: "{source.intended_use}"{duty}')
-    return "\n".join([*lines, "", *uses, ""])
+    counted = markdown_table("llrrl", ("source", "licence", "read", "kept", "inputs"), rows)
+    return "\n".join([counted, "", *uses, ""])
 
 
 def _funnel(manifest: Mapping[str, Any]) -> str:
-    rows = [f"| {row['stage']} | {row['dropped']} | {row['left']} |" for row in manifest["stages"]]
-    return "\n".join(["| stage | dropped | left |\n| --- | ---: | ---: |", *rows, ""])
+    names = ("stage", "dropped", "left")
+    return markdown_table("lrr", names, ([row[name] for name in names] for row in manifest["stages"])) + "\n"
 
 
 def _reasons(manifest: Mapping[str, Any]) -> str:
-    rows = [
-        f"| {step['stage']} | {step['reason']} | {step['source']} | {step['count']} |"
-        for step in manifest["funnel"]["steps"]
-    ]
-    return "\n".join(["| dropped at | reason | source | records |\n| --- | --- | --- | ---: |", *rows, ""])
+    steps = manifest["funnel"]["steps"]
+    rows = ([step[name] for name in ("stage", "reason", "source", "count")] for step in steps)
+    return markdown_table("lllr", ("dropped at", "reason", "source", "records"), rows) + "\n"
 
 
 def _gates(manifest: Mapping[str, Any]) -> str:

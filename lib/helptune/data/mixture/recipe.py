@@ -72,9 +72,12 @@ class Decontamination:
 
 @dataclass(frozen=True)
 class Safety:
-    """`classifier` as `data.safety.find` takes it, or `none`; `threshold` 0 is its own one for each target."""
+    """`classifier` as `data.safety.find` takes it, or `none`; `threshold` 0 is its own one for each target.
 
-    classifier: str = "lexical"
+    The probe judges some seven conversations a second; for a hundred thousand take `lexical`.
+    """
+
+    classifier: str = "probe"
     targets: tuple[str, ...] = ("prompt", "response")
     threshold: float = 0.0
 
@@ -105,7 +108,8 @@ class Recipe:
 
     `size` is the number of conversations wanted, 0 for as many as the weights allow; `heldout` of them are written
     apart. `max_malformed` is the share of a source's records above which a build stops; 1 never stops it.
-    `share_alike` admits sources whose licence binds what is made from them.
+    `share_alike` admits sources whose licence binds what is made from them. `difficulty` says what a conversation that
+    nobody labelled is estimated from: `features`, or `loss`, which adds the base model's own, minutes a thousand.
     """
 
     name: str
@@ -115,6 +119,7 @@ class Recipe:
     heldout: int = 0
     max_malformed: float = 1.0
     share_alike: bool = False
+    difficulty: str = "features"
     skip: tuple[str, ...] = ()
     filters: dict[str, Any] = field(default_factory=dict)
     duplicates: Duplicates = field(default_factory=Duplicates)
@@ -137,6 +142,7 @@ class Recipe:
                 "safety.targets",
                 "prompt, response or both",
             ),
+            (self.difficulty in ("features", "loss"), "difficulty", "features or loss"),
             (self.balance.per_cell >= 0, "balance.per_cell", "0 or more"),
             (self.balance.by in ("seed", "quality"), "balance.by", "seed or quality"),
             (all(0 <= s.weight < inf for s in self.source), "source.weight", "a number from 0 up"),

@@ -3,6 +3,7 @@
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from helptune.text import printable
@@ -11,7 +12,7 @@ from helptune.text import printable
 def show(manifest: dict[str, Any], console: Console) -> None:
     """Stages in order, a column a source; then the reasons, most frequent first."""
     sources = list(manifest["funnel"]["read"])
-    stages = Table("after", "left", "dropped", *sources, title=f"{printable(manifest['name'])}: records")
+    stages = Table("after", "left", "dropped", *sources, title=f"{escape(printable(manifest['name']))}: records")
     for column in stages.columns[1:]:
         column.justify = "right"
     read = manifest["funnel"]["read"]
@@ -22,7 +23,8 @@ def show(manifest: dict[str, Any], console: Console) -> None:
     reasons = Table("stage", "reason", "source", "dropped")
     reasons.columns[-1].justify = "right"
     for step in sorted(manifest["funnel"]["steps"], key=lambda step: -step["count"]):
-        reasons.add_row(step["stage"], step["reason"], step["source"], f"{step['count']:,}")
+        names = (escape(printable(step[name])) for name in ("stage", "reason", "source"))
+        reasons.add_row(*names, f"{step['count']:,}")
     if manifest["funnel"]["steps"]:
         console.print(reasons)
 

@@ -55,7 +55,7 @@ def check_filters(skip: Sequence[str], parameters: dict[str, Any]) -> None:
 def sift(chunk: Chunk, reads: Sequence[Read], rules: Rules) -> Chunk:
     """Write `chunk`."""
     filters, prompts = _filters(rules), _evaluation_prompts(rules.sets)
-    kept, dropped, rejected = [], [], []
+    kept, estimated, dropped, rejected = [], [], [], []
     refused, filtered = Counter[str](), Counter[str]()
     for read in reads:
         if isinstance(read, Rejected):
@@ -68,6 +68,7 @@ def sift(chunk: Chunk, reads: Sequence[Read], rules: Rules) -> Chunk:
             filtered[found[0]] += 1
         else:
             kept.append(read if read.difficulty else replace(read, difficulty=estimate(read)))
+            estimated.append(not read.difficulty)
     lines = [_line(asdict(c)) for c in kept]
     matched = {row: [asdict(m) for m in matches(c, prompts)] for row, c in enumerate(kept)}
     summary = {
@@ -78,7 +79,8 @@ def sift(chunk: Chunk, reads: Sequence[Read], rules: Rules) -> Chunk:
         "categories": [c.category for c in kept],
         "matches": {row: found for row, found in matched.items() if found},
     }
-    chunk.write(lines, dropped, rejected, _index(kept, lines), summary)
+    arrays = _index(kept, lines) | {"estimated": np.array(estimated, bool)}
+    chunk.write(lines, dropped, rejected, arrays, summary)
     return chunk
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from helptune import __version__
+from helptune.data.conversation import DIFFICULTIES
 from helptune.data.mixture.card import HELDOUT, TRAIN, write_card
 from helptune.data.mixture.funnel import Funnel, table
 from helptune.data.mixture.index import Index, conversations
@@ -82,10 +83,12 @@ def _facts(path: Path) -> dict[str, Any]:
 
 
 def _judged(index: Index, rows: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """Kept records with the classifier's probabilities in their `meta`."""
+    """Kept records with the last estimate of difficulty, and the classifier's probabilities in their `meta`."""
     for row, record in zip(rows, conversations(index, rows), strict=True):
+        record["meta"].pop("p_unsafe", None)  # another classifier's, in a record that comes from another build
         if row in index.p_unsafe:
             record["meta"]["p_unsafe"] = index.p_unsafe[row]
+        record["difficulty"] = DIFFICULTIES[index.columns["difficulty"][row]]
         yield record
 
 
@@ -95,7 +98,7 @@ def _dropped(index: Index) -> Iterator[str]:
         with chunk.file("dropped.jsonl").open(encoding="utf-8") as lines:
             yield from (line.rstrip("\n") for line in lines)
     rows = sorted(index.drops)
-    for row, record in zip(rows, conversations(index, rows), strict=True):
+    for row, record in zip(rows, _judged(index, rows), strict=True):
         yield json.dumps({**asdict(index.drops[row]), "conversation": record})
 
 
