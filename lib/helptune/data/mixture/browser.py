@@ -16,6 +16,8 @@ from helptune.errors import DataError
 from helptune.text import printable
 
 _SHOWN = 3
+_AS_TYPED = "white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.4"
+"""Not <pre>, whose words JupyterLab breaks anywhere."""
 
 
 def browse(folder: Path | str) -> VBox:
@@ -30,7 +32,9 @@ def browse(folder: Path | str) -> VBox:
         "difficulty": [("any", ""), *((name, name) for name in DIFFICULTIES)],
     }
     lists = {
-        name: Dropdown(options=options, description=name, layout=Layout(width="16rem"))
+        name: Dropdown(
+            options=options, description=name, layout=Layout(width="11.5rem"), style={"description_width": "4.5rem"}
+        )
         for name, options in choices.items()
     }
     more = Button(description="Other samples")
@@ -62,7 +66,9 @@ def _html(sample: Sample) -> Markup:
     c = sample.conversation
     about = " · ".join(part for part in (c["id"], c["source"], c["license"], c["category"], c["difficulty"]) if part)
     turns = Markup("").join(
-        Markup('<p><b>{}</b></p><pre style="white-space: pre-wrap">{}</pre>').format(m["role"], printable(m["content"]))
+        Markup('<p><b>{}</b></p><div class="helptune-text" style="{}">{}</div>').format(
+            m["role"], _AS_TYPED, printable(m["content"])
+        )
         for m in c["messages"]
     )
     return Markup("<hr><p><small>{}</small></p>{}{}").format(printable(about), why, turns)
