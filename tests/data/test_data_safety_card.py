@@ -196,10 +196,12 @@ def test_the_lexical_screen_gives_its_figures_again():
     assert found == measures()["lexical"]["test"]
 
 
-def test_the_probe_beats_the_lexical_screen_on_the_hard_pairs():
+@pytest.mark.parametrize("target", ["prompt", "response"])
+def test_the_probe_beats_the_lexical_screen_on_the_hard_pairs(target):
     name = "auc, unsafe against contrast"
-    test = {c: measures()[c]["test"]["prompt"][name] for c in (lexical.NAME, probe.NAME)}
-    assert test["probe"]["low"] > test["lexical"]["value"]
+    test = {c: measures()[c]["test"][target] for c in (lexical.NAME, probe.NAME)}
+    assert test["probe"][name]["low"] > test["lexical"][name]["value"]
+    assert test["probe"]["auc"]["value"] >= 0.9
 
 
 def test_refusals_are_counted_again():

@@ -13,7 +13,7 @@ _OPENING = 240
 _ACT = (
     r"(?:help|assist|provide|give|write|create|make|share|do|offer|support|explain|walk|tell|produce|draft|generate"
     r"|suggest|recommend|describe|discuss|comply|answer|fulfill|take part|show|teach|list|plan|guide|go along|encourage"
-    r"|engage|track|invent|spread|build|break|find|pretend|go round)"
+    r"|engage|track|invent|spread|build|break|find|pretend|go round|forge|fake|alter|identify|get into|steal|hack|hurt)"
 )
 _FIRM = r"(?:can(?:no|')?t|can not|wouldn't|don't want to|(?:'m|am) (?:not able|unable|not willing) to)"
 _REFUSAL = re.compile(
@@ -24,6 +24,7 @@ _REFUSAL = re.compile(
     r"|\bI (?:must|have to|need to|will have to) (?:decline|refuse|pass)\b|\bI(?:'ll)? (?:decline|refuse)\b"
     r"|(?:\bnot|n't) something I(?:'ll| will| can|'m| would| do)\b"
     r"|\b(?:a|so|firm) no\b(?= from me|[.;])|\bno [\w ]{1,20}from me\b|\ANot a chance\b"
+    r"|\bI can(?:no|')?t, (?:and|but|so)\b|\APlease (?:don't|do not),"
     r"|\A(?:No[,.;]|Not th(?:at|is|ose)\b|Sorry, (?:no|but no|I don't|I can't)\b)[^?]*\bI\b",
     re.IGNORECASE,
 )
