@@ -12,6 +12,8 @@ import yaml
 
 from helptune.data.cards import MEANINGS, OFFLINE, cards, renewed
 from helptune.data.conversation import CATEGORIES, CURATED, Conversation, load_curated
+from helptune.data.safety.labelled import SHIPPED as LABELLED
+from helptune.data.safety.labelled import load_labelled
 
 FOLDER = Path(__file__).parents[2] / "data_cards"
 
@@ -68,6 +70,14 @@ def test_croissant_reads_the_curated_conversations(tmp_path):
     first = found[0]
     said = [text.decode() for text in first["heldout/messages/content"]]
     assert said == [m.content for m in own[first["heldout/id"].decode()].messages]
+
+
+def test_croissant_reads_the_labelled_safety_texts(tmp_path):
+    shutil.copytree(LABELLED, tmp_path, dirs_exist_ok=True)
+    path = Path(shutil.copy(FOLDER / "safety_set.croissant.json", tmp_path))
+    found = list(mlcroissant.Dataset(jsonld=str(path)).records("dev"))
+    texts = {record["dev/id"].decode(): record["dev/prompt"].decode() for record in found}
+    assert texts == {record.id: record.prompt for record in load_labelled("dev")}
 
 
 def test_a_number_that_is_wrong_is_renewed():

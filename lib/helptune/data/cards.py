@@ -21,8 +21,11 @@ from helptune.data.describe import describe, table
 from helptune.data.mixture.build import build
 from helptune.data.mixture.card import CARD, CROISSANT
 from helptune.data.mixture.recipe import SHIPPED, read_recipe
+from helptune.data.safety.labelled import SHIPPED as LABELLED
+from helptune.data.safety.labelled import SPLITS
 from helptune.data.sources.table import SOURCES, Source
 from helptune.data.words import words
+from helptune.files import file_sha256
 from helptune.gemma.chat import render
 from helptune.gemma.checkpoints import load_embedded_tokenizer
 from helptune.gemma.config import gemma3_270m
@@ -71,6 +74,7 @@ def cards(curated: str) -> dict[str, str]:
     found["curated.croissant.json"] = croissant(
         "helptune-curated", about, "Apache-2.0", f"{__version__}+{curated_sha256('train')[:8]}", splits
     )
+    found["safety_set.croissant.json"] = _safety_set()
     for name, source in SOURCES.items():
         if name not in ("curated", "messages"):
             found[f"sources/{name}.md"] = source_card(source)
@@ -144,6 +148,26 @@ def _tokens(splits: Sequence[Sequence[Conversation]]) -> str:
         columns.append((sum(lengths), supervised, f"{median(lengths):g}", max(lengths)))
     names = ("all", "supervised", "median of a conversation", "longest conversation")
     return markdown_table("lrr", ("tokens", "train", "held-out"), zip(names, *columns, strict=True))
+
+
+def _safety_set() -> str:
+    """Its card is written by hand, and a test counts its numbers again."""
+    fields = {
+        "id": "unique over all splits",
+        "target": "prompt or response: which text the label is about",
+        "prompt": "what was asked",
+        "response": "what was answered; empty where the target is the prompt",
+        "label": "unsafe or safe",
+        "kind": "unsafe, plain or contrast",
+        "policy": "what an unsafe text breaks, and what a contrast text seems to break; else none",
+    }
+    sums = {split: file_sha256(LABELLED / f"{split}.jsonl") for split in SPLITS}
+    files = {split: Split(f"{split}.jsonl", sha256) for split, sha256 in sums.items()}
+    about = (
+        "Short prompts and responses labelled unsafe or safe, with safe ones that look unsafe, written for helptune."
+    )
+    version = f"{__version__}+{sums['test'][:8]}"
+    return croissant("helptune-safety", about, "Apache-2.0", version, files, fields)
 
 
 def source_card(source: Source) -> str:

@@ -27,8 +27,18 @@ class Split:
     sha256: str = ""
 
 
-def croissant(name: str, description: str, license: str, version: str, splits: Mapping[str, Split]) -> str:
-    """The JSON-LD of a dataset of conversations in JSON lines; `license` is an SPDX identifier, or several."""
+def croissant(
+    name: str,
+    description: str,
+    license: str,
+    version: str,
+    splits: Mapping[str, Split],
+    fields: Mapping[str, str] = FIELDS,
+) -> str:
+    """The JSON-LD of a dataset in JSON lines, of conversations or with other `fields`, each with what it means.
+
+    `license` is an SPDX identifier, or several joined by AND. All fields are texts.
+    """
     import mlcroissant as mlc
 
     distribution, records = [], []
@@ -40,7 +50,9 @@ def croissant(name: str, description: str, license: str, version: str, splits: M
         else:
             distribution.append(mlc.FileSet(**about, includes=[files.files]))
             place = {"file_set": f"{split}-files"}
-        records.append(mlc.RecordSet(id=split, name=split, fields=[_field(split, name, place) for name in FIELDS]))
+        records.append(
+            mlc.RecordSet(id=split, name=split, fields=[_field(split, *one, place) for one in fields.items()])
+        )
     metadata = mlc.Metadata(
         name=name,
         description=description,
@@ -53,14 +65,14 @@ def croissant(name: str, description: str, license: str, version: str, splits: M
     return json.dumps(metadata.to_json(), indent=2) + "\n"
 
 
-def _field(split: str, name: str, place: dict[str, str]) -> Any:
+def _field(split: str, name: str, meaning: str, place: dict[str, str]) -> Any:
     import mlcroissant as mlc
 
     column, _, part = name.partition("/")
     return mlc.Field(
         id=f"{split}/{name}",
         name=f"{split}/{name}",
-        description=FIELDS[name],
+        description=meaning,
         data_types=[mlc.DataType.TEXT],
         **({"is_array": True, "array_shape": "-1"} if part else {}),
         source=mlc.Source(

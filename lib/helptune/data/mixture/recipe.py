@@ -74,7 +74,7 @@ class Decontamination:
 class Safety:
     """`classifier` as `data.safety.find` takes it, or `none`; `threshold` 0 is its own one for each target.
 
-    The probe judges some seven conversations a second; for a hundred thousand take `lexical`.
+    On two cores the probe judges five conversations a second; for a hundred thousand take `lexical`.
     """
 
     classifier: str = "probe"
