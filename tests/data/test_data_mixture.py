@@ -16,6 +16,7 @@ import pytest
 from helptune.data.agreement.gate import Gate
 from helptune.data.conversation import DIFFICULTIES, load_curated, read_conversations
 from helptune.data.decontaminate import hash_set, write_set
+from helptune.data.mixture import inputs
 from helptune.data.mixture.build import build
 from helptune.data.mixture.inspect import Wanted, samples, text
 from helptune.data.mixture.recipe import Agreement, Balance, Decontamination, Recipe, Safety, SourceSpec
@@ -283,6 +284,22 @@ def test_a_changed_input_is_read_again(tmp_path):
     second = build(recipe, tmp_path, tmp_path / "second")
     assert (first["funnel"]["kept"], second["funnel"]["kept"]) == ({"messages": 10}, {"messages": 11})
     assert first["version"] != second["version"]
+
+
+def test_an_input_that_changes_while_it_is_read_is_noticed(tmp_path, monkeypatch):
+    """Its hash would be that of other records than those that were read."""
+    different_texts(tmp_path / "a.jsonl", 10)
+
+    def reads_and_changes(spec, home):
+        yield from inputs.reads(spec, home)
+        different_texts(tmp_path / "a.jsonl", 11)
+
+    monkeypatch.setattr("helptune.data.mixture.build.reads", reads_and_changes)
+    recipe = Recipe("x", (SourceSpec("messages", path="a.jsonl"),), safety=UNJUDGED)
+    with pytest.raises(DataError, match=r"'messages': a\.jsonl changed while it was read; run the command again"):
+        build(recipe, tmp_path, tmp_path / "out")
+    monkeypatch.undo()
+    assert build(recipe, tmp_path, tmp_path / "out")["funnel"]["kept"] == {"messages": 11}
 
 
 def test_a_source_without_a_record_is_an_error(tmp_path):

@@ -22,7 +22,7 @@ from helptune.data.mixture.decide import decontaminate, drop_duplicates, drop_un
 from helptune.data.mixture.funnel import funnel
 from helptune.data.mixture.hardness import LOSS, Losses, estimate_by_loss
 from helptune.data.mixture.index import Index, gather
-from helptune.data.mixture.inputs import RATINGS, check, fingerprints, reads, set_path, source_of
+from helptune.data.mixture.inputs import RATINGS, check, fingerprints, reads, set_path, source_of, stamps
 from helptune.data.mixture.judge import IN_WORKERS, NONE, classifier_facts, judge, verdicts_file
 from helptune.data.mixture.pool import Work, worker_processes
 from helptune.data.mixture.recipe import Recipe, SourceSpec, fingerprint, to_json
@@ -52,6 +52,7 @@ def build(recipe: Recipe, home: Path, out: Path, workers: int = 2, losses: Losse
     if recipe.difficulty == LOSS and losses is None:
         raise SettingError("difficulty: is by loss, and nobody computes it; hand `losses` to the build")
     _require_apart(recipe, home, out)
+    before = {spec.key: stamps(spec, home) for spec in recipe.source}
     inputs = {spec.key: fingerprints(spec, home) for spec in recipe.source}
     sets = [set_path(name, home) for name in recipe.decontamination.sets]
     if recipe.agreement.ratings:
@@ -76,6 +77,7 @@ def build(recipe: Recipe, home: Path, out: Path, workers: int = 2, losses: Losse
                 shelves[spec.key] = shelf
                 pinned = replace(spec, revision=inputs[spec.key].get(source_of(spec).hub, spec.revision))
                 _sift_source(each, shelf, spec, reads(pinned, home), rules, recipe.max_malformed)
+                _require_unchanged(spec, before[spec.key], stamps(spec, home), shelf)
             index = gather(shelves)
             drop_duplicates(index, recipe.duplicates)
             decontaminate(index, recipe.decontamination)
@@ -130,6 +132,13 @@ def _sift_source(
             f"source {spec.key!r}: {malformed:,} of {read:,} records are malformed, more than the recipe's "
             f"max_malformed = {max_malformed:g}; the first is {first['file']}:{first['line']}: {first['reason']}"
         )
+
+
+def _require_unchanged(spec: SourceSpec, before: dict[str, Any], after: dict[str, Any], shelf: Path) -> None:
+    """Raises DataError for a file that changed since it was hashed; what was read of it is thrown away."""
+    if changed := sorted(name for name in before | after if before.get(name) != after.get(name)):
+        shutil.rmtree(shelf)
+        raise DataError(f"source {spec.key!r}: {changed[0]} changed while it was read; run the command again")
 
 
 def _unfinished(

@@ -68,15 +68,25 @@ def _named_as_in_the_recipe(read: Read, home: Path) -> Read:
 
 def fingerprints(spec: SourceSpec, home: Path) -> dict[str, str]:
     """sha256 of every file of a source by its path in the recipe, or the commit of a dataset on the hub."""
-    if not source_of(spec).local:
-        files = sorted((CURATED / spec.split).glob("*.jsonl"))
-        return {f"{spec.split}/{path.name}": file_sha256(path) for path in files}
-    if not spec.path:
+    if source_of(spec).local and not spec.path:
         return {source_of(spec).hub: _commit(spec)}
+    return {name: file_sha256(file) for name, file in _files(spec, home).items()}
+
+
+def stamps(spec: SourceSpec, home: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of change of every file of a source: cheap to compare, where the sha256 is not."""
+    facts = {name: file.stat() for name, file in _files(spec, home).items()}
+    return {name: (found.st_size, found.st_mtime_ns) for name, found in facts.items()}
+
+
+def _files(spec: SourceSpec, home: Path) -> dict[str, Path]:
+    """By their path in the recipe; none of a dataset on the hub, where a commit does not change."""
+    if not source_of(spec).local:
+        return {f"{spec.split}/{path.name}": path for path in sorted((CURATED / spec.split).glob("*.jsonl"))}
     path = home / spec.path
-    files = [p for p in sorted(path.rglob("*")) if p.is_file()] if path.is_dir() else [path]
-    inside = {f"{spec.path}/{p.relative_to(path)}" if path.is_dir() else spec.path: p for p in files}
-    return {name: file_sha256(file) for name, file in inside.items()}
+    if not spec.path or not path.is_dir():
+        return {spec.path: path} if spec.path else {}
+    return {f"{spec.path}/{p.relative_to(path)}": p for p in sorted(path.rglob("*")) if p.is_file()}
 
 
 def _commit(spec: SourceSpec) -> str:
