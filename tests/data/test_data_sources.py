@@ -68,6 +68,29 @@ def test_the_harmless_subset_is_refused_and_so_is_one_nobody_named():
 
 
 @pytest.mark.parametrize(
+    ("file", "subset"),
+    [
+        ("helpful-base-backup/harmless-base/train.jsonl", None),
+        ("helpful-base/harmless-base/train.jsonl", None),
+        ("helpful-base/harmless-base.jsonl.gz", None),
+        ("my-helpful-base/train.jsonl", None),
+        ("helpful-base/red-team-attempts/train.jsonl", None),
+        ("harmless-base/helpful-online/train.jsonl", "helpful-online"),
+        ("downloads/helpful-base.jsonl.gz", "helpful-base"),
+        ("Anthropic/hh-rlhf@c0ffee/helpful-base/train", "helpful-base"),
+    ],
+)
+def test_the_subset_is_the_nearest_folder_that_is_called_as_one(file, subset):
+    row = Row(file, 1, {"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant: c"})
+    if subset is None:
+        with pytest.raises(DataError, match="is of no helpful subset"):
+            list(hh_rlhf.read([row], warning_was_read=True))
+    else:
+        (found,) = hh_rlhf.read([row], warning_was_read=True)
+        assert found.meta == {"subset": subset}
+
+
+@pytest.mark.parametrize(
     ("votes", "accepted", "score"),
     [(-3, False, -1), (-1, True, -1), (0, False, 0), (0, True, 1), (2, False, 2), (4, False, 2), (100, True, 8)],
 )
@@ -199,6 +222,23 @@ def test_your_own_messages_with_or_without_a_licence():
     kept, dropped = split(messages.read(rows(FILES / "messages.jsonl")))
     assert len(kept) == 2
     assert dropped[:2] == [(1, "license"), (2, "license")]
+
+
+SAID = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]
+
+
+def test_what_a_record_says_of_its_licence_and_source_goes_before_the_options():
+    own = Row("x", 1, {"messages": SAID, "license": "CC-BY-NC-4.0", "source": "lab"})
+    null = Row("x", 2, {"messages": SAID, "license": None, "source": None})
+    odd = Row("x", 3, {"messages": SAID, "license": ["MIT"], "source": ["lab"]})
+    kept, dropped = split(messages.read([own, null, odd], license="CC0-1.0", source="mine"))
+    assert [(c.license, c.source) for c in kept] == [("CC-BY-NC-4.0", "lab"), ("CC0-1.0", "mine")]
+    assert dropped == [(3, MALFORMED)]
+
+
+def test_no_name_of_a_field_stops_the_reading():
+    own = {"id": "a", "source": "b", "license": "c", "messages": SAID}
+    assert split(messages.read([Row("x", 1, own | {"row": 1, "record": 2, "self": 3})])) == ([], [(1, MALFORMED)])
 
 
 def test_a_record_that_could_not_be_written_is_rejected():

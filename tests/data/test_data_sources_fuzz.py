@@ -26,7 +26,9 @@ SOURCES = {
 TRUE = {
     name: [row.value for row in rows(FILES / where) if isinstance(row, Row)] for name, (_, where, _) in SOURCES.items()
 }
-NAMES = sorted({key for records in TRUE.values() for record in records for key in record} | {"replies", "prompt"})
+NAMES = sorted(
+    {key for records in TRUE.values() for record in records for key in record} | {"replies", "prompt", "row"}
+)
 ODD = st.sampled_from([float("nan"), float("inf"), 2**80, -(2**63), "\ud800", "\0", "<bos>", b"bytes", 1e308, "²", ""])
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | ODD | st.sampled_from(["1", "2", "prompter"]),

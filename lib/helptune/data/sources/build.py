@@ -13,8 +13,8 @@ from helptune.errors import DataError
 LONGEST_REASON = 300  # characters; a validator may quote a whole message
 
 
-def build(row: Row, **record: Any) -> Read:
-    """The Conversation of `record` (its fields by name), or why there is none."""
+def build(row: Row, /, **record: Any) -> Read:
+    """The Conversation of `record` (its fields by name, whatever they are called), or why there is none."""
     try:
         return parse_conversation(record)
     except (DataError, ValueError, RecursionError) as error:  # the last two from quoting odd values

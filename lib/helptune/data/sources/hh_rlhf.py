@@ -9,6 +9,7 @@ serves evaluation.
 import re
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
+from pathlib import PurePath
 
 from helptune.data.sources.build import build, content_id, reject
 from helptune.data.sources.record import Read, Rejected, Row
@@ -20,6 +21,7 @@ WARNING = (
     "harmful models and this shold be avoided."
 )
 SUBSETS = ("helpful-base", "helpful-online", "helpful-rejection-sampled")
+_ALL = (*SUBSETS, "harmless-base", "red-team-attempts")
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 _ROLES = {"Human": "user", "Assistant": "assistant"}
 
@@ -29,8 +31,9 @@ def read(
 ) -> Iterator[Read]:
     """The chosen transcript of each pair.
 
-    `subset` names the subset where the files' path does not. Raises DataError before the first row unless
-    `warning_was_read`, and at the first row that is of no helpful subset.
+    `subset` names the subset where the files' path does not: there it is the nearest folder (or the file itself) that
+    is called as one of the release. Raises DataError before the first row unless `warning_was_read`, and at the first
+    row that is of no helpful subset.
     """
     if not warning_was_read:
         raise DataError(f"hh-rlhf is opt-in. Its card says: {WARNING!r} Set warning_was_read to use it all the same")
@@ -40,8 +43,10 @@ def read(
 
 
 def _subset(file: str) -> str:
-    found = next((name for name in SUBSETS if name in file), None)
-    if found is None:
+    path = PurePath(file)
+    names = [path.name.split(".")[0], *(folder.name for folder in path.parents)]
+    found = next((name for name in names if name in _ALL), "")
+    if found not in SUBSETS:
         raise DataError(
             f"{file}: is of no helpful subset ({', '.join(SUBSETS)}), and no other is used for training; name one of "
             "their folders, or say by the option `subset` what the file is"

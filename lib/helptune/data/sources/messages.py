@@ -1,7 +1,7 @@
 """Your own file: JSON lines in the `messages` convention, with as much or as little around the messages as there is.
 
 A record of the course's own format (it has `id`, `source`, `license` and `messages`) is taken as it stands. Of any
-other only `messages` and a string `id` are taken, and the rest of its columns is left.
+other `messages` are taken, and `id`, `source` and `license` where it has them; the rest of its columns is left.
 """
 
 import json
@@ -17,7 +17,11 @@ _DEEPEST = 50
 
 
 def read(rows: Iterable[Row | Rejected], *, source: str = "local", license: str = "") -> Iterator[Read]:
-    """One Conversation a row. `license`, an SPDX id, is for records without one; without it they are Rejected."""
+    """One Conversation a row.
+
+    What a record says of itself goes first: `source` and `license`, an SPDX id, are for records without. Who has no
+    licence then is Rejected.
+    """
     return (row if isinstance(row, Rejected) else _record(row, source, license) for row in rows)
 
 
@@ -30,10 +34,11 @@ def _record(row: Row, source: str, license: str) -> Read:
         except (TypeError, ValueError, RecursionError) as error:  # a date of a parquet file, for one
             return reject(row, f"cannot be written as JSON ({error})")
         return build(row, **row.value)
-    license = license or row.value.get("license") or ""
+    license = row.value.get("license") or license
     if not license:
         return reject(row, "says no licence; give one (an SPDX id) as the option `license`", "license")
-    messages, id = row.value.get("messages"), row.value.get("id")
+    messages, id, own = (row.value.get(name) for name in ("messages", "id", "source"))
+    source = own if isinstance(own, str) and own else source
     if isinstance(messages, list):
         messages = [_without_nulls(message) for message in messages]
     if not isinstance(id, str) or not id:

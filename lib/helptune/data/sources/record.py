@@ -26,7 +26,7 @@ class Rejected:
     """A record that gives no conversation.
 
     `code` is MALFORMED when the record breaks the schema of its source; any other code is a choice of the source
-    (`deleted`, `language`, `lower-rank`, ...). `reason` says it in words, with the field where there is one.
+    (`deleted`, `language`, `no_answer`, ...). `reason` says it in words, with the field where there is one.
     """
 
     file: str
