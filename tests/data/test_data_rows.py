@@ -7,6 +7,7 @@ from pathlib import Path
 
 import datasets
 import huggingface_hub
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import helptune.data.sources.rows as rows_module
-from helptune.data.sources.record import MALFORMED, Rejected, Row
+from helptune.data.sources.record import MALFORMED, UNREADABLE, Rejected, Row
 from helptune.data.sources.rows import rows
 from helptune.errors import DataError
 
@@ -29,7 +30,7 @@ def values(where, **options):
 
 
 def problems(path):
-    return [(row.line, row.reason) for row in rows(path) if isinstance(row, Rejected) and row.code == MALFORMED]
+    return [(row.line, row.code, row.reason) for row in rows(path) if isinstance(row, Rejected)]
 
 
 def lines(*records):
@@ -73,6 +74,25 @@ def test_lines_count_from_one_and_blank_lines_count(tmp_path):
     assert [row.line for row in rows(path)] == [2, 4]
 
 
+@pytest.mark.parametrize(
+    "column",
+    [
+        pyarrow.array([0, 10**15, 1], pyarrow.timestamp("ms")),
+        pyarrow.array([0, 10**15, 1], pyarrow.duration("s")),
+        pyarrow.StringArray.from_buffers(
+            3, pyarrow.py_buffer(np.array([0, 1, 2, 3], np.int32)), pyarrow.py_buffer(b"a\xffc")
+        ),
+    ],
+    ids=["a date after the year 9999", "a time too long", "text that is not UTF-8"],
+)
+def test_a_value_of_a_table_that_python_does_not_have_costs_one_row(column, tmp_path):
+    pyarrow.parquet.write_table(pyarrow.table({"n": [1, 2, 3], "odd": column}), tmp_path / "x.parquet")
+    first, second, third = rows(tmp_path / "x.parquet")
+    assert (first.value["n"], third.value["n"], third.line) == (1, 3, 3)
+    assert (second.line, second.code) == (2, MALFORMED)
+    assert "not usable" in second.reason
+
+
 BAD_LINES = {
     "bad JSON": (b'{"n": ', "not valid JSON"),
     "invalid UTF-8": (b'{"n": "\xff"}', "not UTF-8 text (invalid start byte at byte 8)"),
@@ -93,8 +113,8 @@ def test_a_bad_line_is_located_and_the_others_are_read(name, tmp_path, monkeypat
     path = write(tmp_path / "x.jsonl", lines(A) + line + b"\n" + lines(B))
     found = list(rows(path))
     assert [row.value for row in found if isinstance(row, Row)] == [A, B]
-    ((number, why),) = problems(path)
-    assert number == 2
+    ((number, code, why),) = problems(path)
+    assert (number, code) == (2, MALFORMED)
     assert reason in why
 
 
@@ -103,21 +123,22 @@ def test_whole_pairs_of_surrogates_are_a_character(tmp_path):
 
 
 BAD_ARRAYS = {
-    "cut off": (b'[{"n": 1}, {"n": ', 1, 1),
-    "no comma": (b'[{"n": 1} {"n": 2}]', 1, 1),
-    "no object": (b'[{"n": 1},\n7,\n{"n": 2}]', 2, 2),
-    "bad element": (b'[{"n": 1},\n\n{n}, {"n": 2}]', 1, 3),
-    "never closed": (b'[{"n": 1}', 1, 1),
-    "invalid UTF-8": (b'[{"n": 1}, "\xff"]', 0, 1),
+    "cut off": (b'[{"n": 1}, {"n": ', 1, 1, UNREADABLE),
+    "no comma": (b'[{"n": 1} {"n": 2}]', 1, 1, UNREADABLE),
+    "no object": (b'[{"n": 1},\n7,\n{"n": 2}]', 2, 2, MALFORMED),
+    "bad element": (b'[{"n": 1},\n\n{n}, {"n": 2}]', 1, 3, UNREADABLE),
+    "never closed": (b'[{"n": 1}', 1, 1, UNREADABLE),
+    "invalid UTF-8": (b'[{"n": 1}, "\xff"]', 0, 1, UNREADABLE),
+    "invalid UTF-8 later": (b'[{"n": 1}, "' + b"a" * 70_000 + b'\xff"]', 1, 2, UNREADABLE),
 }
 
 
 @pytest.mark.parametrize("name", BAD_ARRAYS)
 def test_a_broken_array_is_read_as_far_as_it_goes(name, tmp_path):
-    content, good, line = BAD_ARRAYS[name]
+    content, good, line, code = BAD_ARRAYS[name]
     path = write(tmp_path / "x.json", content)
     assert sum(isinstance(row, Row) for row in rows(path)) == good
-    assert [number for number, _ in problems(path)] == [line]
+    assert [found[:2] for found in problems(path)] == [(line, code)]
 
 
 def test_elements_longer_than_a_piece_are_read_whole_and_counted_by_line(tmp_path):
@@ -135,7 +156,7 @@ def test_a_truncated_archive_gives_what_it_holds_and_the_place_of_the_cut(tmp_pa
     *good, last = rows(path)
     assert len(good) > 1000
     assert all(isinstance(row, Row) for row in good)
-    assert last.code == MALFORMED
+    assert last.code == UNREADABLE
     assert last.line == len(good) + 1
     assert "the rest of the file cannot be read" in last.reason
 
@@ -154,13 +175,14 @@ def test_a_file_that_is_not_what_it_says_is_rejected_and_the_next_is_read(name, 
     (tmp_path / name).write_bytes(NOT_DATA[name])
     write(tmp_path / "z.jsonl", lines(A))
     first, second = rows(tmp_path)
-    assert first.code == MALFORMED
+    assert first.code == UNREADABLE
     assert ("git lfs pull" in first.reason) == name.startswith("pointer")
     assert second == Row(str(tmp_path / "z.jsonl"), 1, A)
 
 
 def test_a_folder_is_read_by_name_and_hidden_or_foreign_files_are_not(tmp_path):
-    for name, n in (("b.jsonl", 2), ("a/z.jsonl", 1), ("c.json", 3), (".d.jsonl", 4), ("e.txt", 5)):
+    hidden = (".d.jsonl", 4), (".cache/d.jsonl", 4)
+    for name, n in (("b.jsonl", 2), ("a/z.jsonl", 1), ("c.json", 3), *hidden, ("e.txt", 5)):
         write(tmp_path / name, lines({"n": n}))
     assert values(tmp_path) == [{"n": 1}, {"n": 2}, {"n": 3}]
     assert values(tmp_path, files="*.json") == [{"n": 3}]
@@ -174,6 +196,16 @@ def test_of_a_folder_with_splits_only_the_named_split_is_read(tmp_path):
     assert values(tmp_path, data_dir="disagreements") == [{"file": "disagreements/all.jsonl"}]
     with pytest.raises(DataError, match="none after 'test'"):
         rows(tmp_path, split="test")
+
+
+@pytest.mark.parametrize("part", ["disagrements", "../x", "/", "disagreements/all.jsonl"])
+def test_a_part_of_a_folder_that_is_not_there_is_an_error_that_lists_those_that_are(part, tmp_path):
+    write(tmp_path / "x" / "train.jsonl", lines(A))
+    write(tmp_path / "x" / "disagreements" / "all.jsonl", lines(A))
+    with pytest.raises(DataError, match=f"has no folder '{part}'; there are disagreements"):
+        rows(tmp_path / "x", data_dir=part)
+    with pytest.raises(DataError, match="is a file, so it has no folder"):
+        rows(tmp_path / "x" / "train.jsonl", data_dir="disagreements")
 
 
 @pytest.mark.parametrize(
@@ -230,7 +262,7 @@ def test_a_hub_name_is_streamed_at_the_commit_its_revision_stands_for(hub):
     assert found == [Row("some/thing@c0ffee/sub/test", i, record) for i, record in enumerate(GOOD, start=1)]
     (named, (names, options)) = fake.asked
     assert named == ("some/thing", "main")
-    assert names == ("some/thing", None)
+    assert names == ("some/thing",)
     assert options == {"data_dir": "sub", "split": "test", "revision": "c0ffee", "streaming": True}
 
 
@@ -257,9 +289,19 @@ def test_a_stream_that_breaks_is_an_error_that_says_how_far_it_came(hub):
         next(stream)
 
 
+BYTES = st.binary(max_size=300) | st.lists(
+    st.tuples(
+        st.sampled_from([b"[", b'{"n": "', b'"}', b",", b"]", b"a", b"\xff", b"\n"]), st.sampled_from([1, 1, 70_000])
+    ),
+    max_size=8,
+).map(lambda parts: b"".join(part * times for part, times in parts))
+"""Short ones of any kind, and long ones, where a reader stands between two pieces of a file."""
+
+
 @settings(deadline=None)
-@given(st.binary(max_size=300), st.sampled_from(["x.jsonl", "x.json", "x.jsonl.gz", "x.xml", "x.parquet"]))
+@given(BYTES, st.sampled_from(["x.jsonl", "x.json", "x.jsonl.gz", "x.xml", "x.parquet"]))
 @example(b"[", "x.json")
+@example(b'[{"t": "' + b"a" * 70_000 + b'\xff"}]', "x.json")
 @example(b"[,]", "x.json")
 @example(b"\xef\xbb\xbf[", "x.json")
 @example(b"<row ", "x.xml")

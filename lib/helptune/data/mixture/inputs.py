@@ -5,12 +5,12 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from helptune.data.conversation import CURATED
+from helptune.data.conversation import CURATED, Conversation
 from helptune.data.decontaminate import EVALUATION_SETS
 from helptune.data.mixture.recipe import Recipe, SourceSpec
 from helptune.data.mixture.sift import check_filters
-from helptune.data.sources.record import Read, Rejected
-from helptune.data.sources.table import SOURCES, Source, conversations
+from helptune.data.sources.record import UNREADABLE, Read
+from helptune.data.sources.table import SOURCES, Source, conversations, local_files
 from helptune.errors import DataError, SettingError
 from helptune.files import file_sha256
 
@@ -49,44 +49,58 @@ def source_of(spec: SourceSpec) -> Source:
 def reads(spec: SourceSpec, home: Path) -> Iterator[Read]:
     """Conversations and rejected records of a source, the latter with the path that the recipe gives its files.
 
-    Raises SettingError for an option that the source does not take.
+    Raises SettingError for an option that the source does not take, and DataError where the rest of a file is lost.
     """
     where = home / spec.path if spec.path else None
     try:
         every = conversations(
-            spec.name, where, split=spec.split, revision=spec.revision or None, data_dir=spec.data_dir or None,
+            spec.name, where, split=spec.split, revision=spec.revision or None, data_dir=spec.data_dir,
             **spec.options,
         )  # fmt: skip
     except TypeError as error:
         raise SettingError(f"source {spec.key!r}, options: {str(error).split('() ')[-1]}") from error
-    return (_named_as_in_the_recipe(read, home) for read in islice(every, spec.limit or None))
+    return (_located(read, spec, home) for read in islice(every, spec.limit or None))
 
 
-def _named_as_in_the_recipe(read: Read, home: Path) -> Read:
-    return replace(read, file=read.file.removeprefix(f"{home}/")) if isinstance(read, Rejected) else read
+def _located(read: Read, spec: SourceSpec, home: Path) -> Read:
+    if isinstance(read, Conversation):
+        return read
+    file = _named(read.file, home)
+    if read.code == UNREADABLE:
+        raise DataError(
+            f"source {spec.key!r}: {file}:{read.line}: {read.reason}. What follows there would be missing without a "
+            "word: get the file again, or take it out, and run the command again"
+        )
+    return replace(read, file=file)
+
+
+def _named(file: Path | str, home: Path) -> str:
+    """As the recipe names it: from `home`."""
+    return str(file).removeprefix(f"{home}/")
 
 
 def fingerprints(spec: SourceSpec, home: Path) -> dict[str, str]:
-    """sha256 of every file of a source by its path in the recipe, or the commit of a dataset on the hub."""
+    """sha256 of every file that a source reads, by its path in the recipe, or the commit of a dataset on the hub."""
     if source_of(spec).local and not spec.path:
         return {source_of(spec).hub: _commit(spec)}
     return {name: file_sha256(file) for name, file in _files(spec, home).items()}
 
 
 def stamps(spec: SourceSpec, home: Path) -> dict[str, tuple[int, int]]:
-    """Size and time of change of every file of a source: cheap to compare, where the sha256 is not."""
+    """Size and time of change of every file that a source reads: cheap to compare, where the sha256 is not."""
     facts = {name: file.stat() for name, file in _files(spec, home).items()}
     return {name: (found.st_size, found.st_mtime_ns) for name, found in facts.items()}
 
 
 def _files(spec: SourceSpec, home: Path) -> dict[str, Path]:
-    """By their path in the recipe; none of a dataset on the hub, where a commit does not change."""
-    if not source_of(spec).local:
+    """Those that are read, by their path in the recipe; none of a dataset on the hub: a commit does not change."""
+    source = source_of(spec)
+    if not source.local:
         return {f"{spec.split}/{path.name}": path for path in sorted((CURATED / spec.split).glob("*.jsonl"))}
-    path = home / spec.path
-    if not spec.path or not path.is_dir():
-        return {spec.path: path} if spec.path else {}
-    return {f"{spec.path}/{p.relative_to(path)}": p for p in sorted(path.rglob("*")) if p.is_file()}
+    if not spec.path:
+        return {}
+    found = local_files(source, home / spec.path, split=spec.split, data_dir=spec.data_dir)
+    return {_named(path, home): path for path in found}
 
 
 def _commit(spec: SourceSpec) -> str:

@@ -19,6 +19,7 @@ from helptune.data.sources.scratch import scratch_database
 from helptune.data.sources.stackexchange import build_answer, helpfulness, pm_score
 from helptune.errors import DataError
 
+_USERS = ("Users.xml", "Users.xml.gz")
 _SITE = re.compile(r"(?:[a-z0-9-]+\.)+(?:com|net)")
 _NUMBER = re.compile(r"-?[0-9]{1,18}")
 _LICENSE = re.compile(r"CC BY-SA ([234]\.[05])")
@@ -61,14 +62,17 @@ def _site_of(file: Path) -> str:
     return name
 
 
+def users_beside(file: Path) -> Path | None:
+    """The users of the dump that `file` is of, if they are there."""
+    return next((users for name in _USERS if (users := file.with_name(name)).is_file()), None)
+
+
 def _dump(file: Path, rows: Iterable[Row | Rejected], site: str, source: str, database: Connection) -> Iterator[Read]:
     for row in rows:
         problem = row if isinstance(row, Rejected) else _keep(row, database)
         if problem:
             yield problem
-    users = next(
-        (file.with_name(name) for name in ("Users.xml", "Users.xml.gz") if file.with_name(name).exists()), None
-    )
+    users = users_beside(file)
     for row in file_rows(users) if users else ():
         if isinstance(row, Rejected):
             yield row

@@ -10,6 +10,7 @@ from typing import Any
 from helptune.data.conversation import Conversation
 
 MALFORMED = "malformed"
+UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,9 @@ class Row:
 class Rejected:
     """A record that gives no conversation.
 
-    `code` is MALFORMED when the record breaks the schema of its source; any other code is a choice of the source
-    (`deleted`, `language`, `no_answer`, ...). `reason` says it in words, with the field where there is one.
+    `code` is MALFORMED when the record breaks the schema of its source, and UNREADABLE when the rest of its file is
+    lost with it, nobody knows how many records; any other code is a choice of the source (`deleted`, `language`,
+    `no_answer`, ...). `reason` says it in words, with the field where there is one.
     """
 
     file: str

@@ -1,7 +1,8 @@
 """Located rows of a file, a folder, or a dataset of the Hugging Face hub: the streaming front of every source.
 
-A row that cannot be read (invalid UTF-8 or JSON, no object, a truncated archive, a Git LFS pointer) becomes a Rejected
-with its file and line, and reading goes on with the next row, or with the next file where the rest of one is lost.
+A row that cannot be read (invalid UTF-8 or JSON, no object) becomes a Rejected with its file and line, and reading goes
+on with the next row. Where the rest of a file is lost (a truncated archive or array, a Git LFS pointer) its last
+Rejected is UNREADABLE, and reading goes on with the next file.
 Memory is bounded by one line, or by one batch of a parquet file.
 """
 
@@ -14,82 +15,50 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
-from helptune.data.sources.record import MALFORMED, Rejected, Row
+from helptune.data.sources.locate import data_files, kind
+from helptune.data.sources.record import MALFORMED, UNREADABLE, Rejected, Row
 from helptune.errors import DataError
 
 LONGEST_LINE = 64 * 2**20  # bytes; the longest record of the known sources has less than one MiB
 BATCH = 256  # rows of a parquet file held at once
 _LFS = b"version https://git-lfs.github.com/spec/"
-_SPLITS = {"train", "validation", "valid", "dev", "test", "heldout"}
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
 _DECODER = json.JSONDecoder()
 
 
 def rows(
-    where: Path | str,
-    *,
-    split: str = "train",
-    revision: str = "main",
-    data_dir: str | None = None,
-    config: str | None = None,
-    files: str = "*",
+    where: Path | str, *, split: str = "train", revision: str = "main", data_dir: str = "", files: str = "*"
 ) -> Iterator[Row | Rejected]:
-    """Rows of `where`: a file, a folder (the files below it that match `files`, by name), or else a hub dataset.
+    """Rows of `where`: a file, a folder (its `data_files`, one after the other), or else a hub dataset.
 
     Read are .jsonl, .json (lines, or one array), .parquet, .xml (one <row/> a line), all but parquet also as .gz.
-    Of a folder as the hub keeps it, `data_dir` is that part, and where files are named after splits (`train`, `test`,
-    ...) only those of `split` are read. `revision` and `config` are for the hub; the commit that `revision` stands for
-    is part of each row's `file`. Raises DataError, before any row, when nothing can be read there.
+    `revision` is for the hub; the commit that it stands for is part of each row's `file`. Raises DataError, before any
+    row, when nothing can be read there.
     """
     path = Path(where)
-    if path.is_dir():
-        below = path / (data_dir or "")
-        return _folder_rows(below if below.is_dir() else path, files, split)
     if path.exists():
-        if _reader(path) is None:
-            raise DataError(
-                f"{path}: cannot read this kind of file; name one of {', '.join(_READERS)} or these with .gz"
-            )
-        return file_rows(path)
+        found = data_files(path, split=split, data_dir=data_dir, files=files)
+        return (row for file in found for row in file_rows(file))
     name = str(where)
-    if not _HUB_NAME.fullmatch(name) or _reader(path) is not None:
+    if not _HUB_NAME.fullmatch(name) or kind(path) is not None:
         raise DataError(f"{name}: no such file or folder, and not the name of a hub dataset (owner/name)")
-    return _hub_rows(name, split, revision, data_dir, config)
+    return _hub_rows(name, split, revision, data_dir)
 
 
 def file_rows(path: Path) -> Iterator[Row | Rejected]:
-    """Rows of one local file; what stops the reading of the file is its last Rejected."""
-    reader, line = _reader(path), 0
-    assert reader is not None
+    """Rows of one local file of KINDS; what stops the reading of the file is its last Rejected, UNREADABLE."""
+    line = 0
     try:
         with path.open("rb") as file:
             if file.read(len(_LFS)) == _LFS:
-                yield Rejected(str(path), 1, MALFORMED, "a Git LFS pointer, not the data; run `git lfs pull` there")
+                yield Rejected(str(path), 1, UNREADABLE, "a Git LFS pointer, not the data; run `git lfs pull` there")
                 return
-        for row in reader(path):
+        for row in _READERS[kind(path) or ""](path):
             line = row.line
             yield row
-    except (OSError, EOFError, zlib.error) as error:
-        yield Rejected(str(path), line + 1, MALFORMED, f"the rest of the file cannot be read ({error})")
-
-
-def _folder_rows(folder: Path, files: str, split: str) -> Iterator[Row | Rejected]:
-    paths = sorted(path for path in folder.rglob(files) if path.is_file() and _reader(path) and path.name[0] != ".")
-    if not paths:
-        raise DataError(f"{folder}: has no file that matches {files!r} of the kinds {', '.join(_READERS)}")
-    words = {path: set(re.split(r"[-_.]", path.name)) for path in paths}
-    if any(found & _SPLITS for found in words.values()):
-        paths = [path for path in paths if split in words[path]]
-        if not paths:
-            raise DataError(f"{folder}: its files are named after splits, but none after {split!r}")
-    return (row for path in paths for row in file_rows(path))
-
-
-def _reader(path: Path) -> Callable[[Path], Iterator[Row | Rejected]] | None:
-    name = path.name.lower()
-    reader = _READERS.get(Path(name.removesuffix(".gz")).suffix)
-    return None if reader is _parquet_rows and name.endswith(".gz") else reader
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        yield Rejected(str(path), line + 1, UNREADABLE, f"the rest of the file cannot be read ({error})")
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -167,13 +136,9 @@ def _array_rows(path: Path) -> Iterator[Row | Rejected]:
             text = text.lstrip()
             if not text:
                 if ended:
-                    yield Rejected(name, line, MALFORMED, f"the array ends early: expected {expected!r}")
+                    yield Rejected(name, line, UNREADABLE, f"the array ends early: expected {expected!r}")
                     return
-                try:
-                    more()
-                except UnicodeDecodeError as error:
-                    yield Rejected(name, line, MALFORMED, f"not UTF-8 text ({error.reason}); the rest cannot be read")
-                    return
+                more()
                 continue
             if text[0] in expected:
                 if text[0] == "]":
@@ -181,7 +146,7 @@ def _array_rows(path: Path) -> Iterator[Row | Rejected]:
                 first, expected, text = expected == "[", "", text[1:]
                 continue
             if expected:
-                yield Rejected(name, line, MALFORMED, f"expected {expected!r}, found {text[0]!r}; the rest is lost")
+                yield Rejected(name, line, UNREADABLE, f"expected {expected!r}, found {text[0]!r}; the rest is lost")
                 return
             if first and text[0] == "]":
                 return
@@ -193,7 +158,7 @@ def _array_rows(path: Path) -> Iterator[Row | Rejected]:
                 if not ended and len(text) <= LONGEST_LINE:
                     more()
                     continue
-                yield Rejected(name, line, MALFORMED, f"an element is not valid JSON ({error}); the rest is lost")
+                yield Rejected(name, line, UNREADABLE, f"an element is not valid JSON ({error}); the rest is lost")
                 return
             yield _row(name, line, text[:end].encode("utf-8", "surrogatepass"), _parse_json)
             line += text.count("\n", 0, end)
@@ -234,16 +199,27 @@ def _parquet_rows(path: Path) -> Iterator[Row | Rejected]:
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=BATCH):
-                for value in batch.to_pylist():
-                    line += 1
-                    yield Row(str(path), line, value)
-    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
-        yield Rejected(str(path), line + 1, MALFORMED, f"the rest of the parquet file cannot be read ({error})")
+                yield from _batch_rows(batch, str(path), line)
+                line += batch.num_rows
+    except pyarrow.ArrowException as error:
+        yield Rejected(str(path), line + 1, UNREADABLE, f"the rest of the parquet file cannot be read ({error})")
 
 
-def _hub_rows(
-    name: str, split: str, revision: str, data_dir: str | None, config: str | None
-) -> Iterator[Row | Rejected]:
+def _batch_rows(batch: Any, file: str, line: int) -> Iterator[Row | Rejected]:
+    """The rows after row `line`. One that Python has no value for is Rejected alone."""
+    try:
+        values = batch.to_pylist()
+    except Exception as error:  # a date after the year 9999, a time zone nobody knows, text that is not UTF-8
+        if batch.num_rows == 1:
+            yield Rejected(file, line + 1, MALFORMED, f"not usable ({type(error).__name__}: {_first_line(error)})")
+        else:
+            for i in range(batch.num_rows):
+                yield from _batch_rows(batch.slice(i, 1), file, line + i)
+        return
+    yield from (Row(file, line + i, value) for i, value in enumerate(values, start=1))
+
+
+def _hub_rows(name: str, split: str, revision: str, data_dir: str) -> Iterator[Row | Rejected]:
     """Streams a split without keeping it. The hub's code is never run: `datasets` reads data files only."""
     import datasets
     import huggingface_hub
@@ -251,13 +227,13 @@ def _hub_rows(
     instead = "a local file or folder in the same schema will do"
     try:
         commit = huggingface_hub.HfApi().dataset_info(name, revision=revision, timeout=20).sha
-        stream = datasets.load_dataset(name, config, data_dir=data_dir, split=split, revision=commit, streaming=True)
+        stream = datasets.load_dataset(name, data_dir=data_dir or None, split=split, revision=commit, streaming=True)
     except Exception as error:  # the hub, the network, and a dozen kinds of misfit raise errors of their own
         raise DataError(
             f"{name}: no such file or folder here, and the hub gave no dataset of that name at revision {revision!r}, "
             f"split {split!r} ({type(error).__name__}: {_first_line(error)}); {instead}"
         ) from error
-    where = "/".join(part for part in (f"{name}@{commit}", config, data_dir, split) if part)
+    where = "/".join(part for part in (f"{name}@{commit}", data_dir, split) if part)
     return _streamed(stream, where, instead)
 
 

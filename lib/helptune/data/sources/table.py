@@ -19,6 +19,7 @@ from helptune.data.sources import (
     posts_xml,
     stackexchange,
 )
+from helptune.data.sources.locate import data_files
 from helptune.data.sources.record import Read
 from helptune.data.sources.rows import rows
 from helptune.errors import DataError
@@ -38,11 +39,12 @@ class Source:
     hub: str = ""
     """Dataset on the Hugging Face hub; empty where there is only a local file or folder, or nothing to locate."""
     revision: str = "main"
-    data_dirs: tuple[str, ...] = ()
-    """Folders of the hub dataset to choose from, the first by default; empty where the whole dataset is meant."""
-    splits: tuple[str, ...] = ("train",)
+    data_dir: str = ""
+    """Folder of the dataset that is read unless another is named; empty for the whole dataset."""
     files: str = "*"
     """Files of a local folder that are read."""
+    beside: Callable[[Path], Path | None] = lambda _: None
+    """Another file that `read` opens for one of them."""
     local: bool = True
     """Whether there is something to locate at all."""
 
@@ -55,7 +57,6 @@ SOURCES = {
             curated.read,
             "Apache-2.0",
             "Written for this course: form (length, layout, stopping, asking back), not facts or skills.",
-            splits=("train", "heldout"),
             local=False,
         ),
         Source(
@@ -65,7 +66,6 @@ SOURCES = {
             "In an effort to democratize research on large-scale alignment, we release OpenAssistant Conversations "
             "(OASST1), a human-generated, human-annotated assistant-style conversation corpus",
             hub="OpenAssistant/oasst1",
-            splits=("train", "validation"),
         ),
         Source(
             "oasst2",
@@ -74,7 +74,6 @@ SOURCES = {
             "This dataset contains message trees. Each message tree has an initial prompt message as the root node, "
             "which can have multiple child messages as replies, and these child messages can have multiple replies.",
             hub="OpenAssistant/oasst2",
-            splits=("train", "validation"),
         ),
         Source(
             "hh-rlhf",
@@ -83,8 +82,7 @@ SOURCES = {
             hh_rlhf.WARNING,
             opt_in=True,
             hub="Anthropic/hh-rlhf",
-            data_dirs=hh_rlhf.SUBSETS,
-            splits=("train", "test"),
+            data_dir=hh_rlhf.SUBSETS[0],
         ),
         Source(
             "helpsteer2",
@@ -94,8 +92,6 @@ SOURCES = {
             "helpful, factually correct and coherent, while being adjustable in terms of the complexity and verbosity "
             "of its responses.",
             hub="nvidia/HelpSteer2",
-            data_dirs=("", "disagreements"),
-            splits=("train", "validation"),
         ),
         Source(
             "stack-exchange-preferences",
@@ -114,6 +110,7 @@ SOURCES = {
             "The dumps come without a stated use; their licence asks for attribution and share-alike.",
             share_alike=True,
             files="Posts.xml*",
+            beside=posts_xml.users_beside,
         ),
         Source("messages", messages.read, "", "A file of your own; its use is yours to state."),
     )
@@ -126,12 +123,13 @@ def conversations(
     *,
     split: str = "train",
     revision: str | None = None,
-    data_dir: str | None = None,
+    data_dir: str = "",
     **options: Any,
 ) -> Iterator[Read]:
     """Everything of the source called `name`: Conversations, and a Rejected for what gave none, in a fixed order.
 
-    `where` is a local file or folder; without it the hub is asked. `options` are those of the source's `read`.
+    `where` is a local file or folder; without it the hub is asked. `data_dir` is a folder there, which must be there if
+    it is named; without it, the source's own, if it is there. `options` are those of the source's `read`.
     Raises DataError when the source is unknown, when nothing is found, and where `read` does.
     """
     if name not in SOURCES:
@@ -141,12 +139,23 @@ def conversations(
         return source.read(split=split, **options)
     if where is None and not source.hub:
         raise DataError(f"{name}: is on no hub; name a local file or folder")
-    chosen_dir = data_dir or (source.data_dirs[0] if source.data_dirs else "") or None
     found = rows(
         where or source.hub,
         split=split,
         revision=revision or source.revision,
-        data_dir=chosen_dir,
+        data_dir=_part(source, Path(where or source.hub), data_dir),
         files=source.files,
     )
     return source.read(found, **options)
+
+
+def local_files(source: Source, path: Path, *, split: str = "train", data_dir: str = "") -> list[Path]:
+    """Every file that `conversations` opens to read `path`; raises the same DataError where there is none."""
+    found = data_files(path, split=split, data_dir=_part(source, path, data_dir), files=source.files)
+    return found + [other for file in found if (other := source.beside(file))]
+
+
+def _part(source: Source, path: Path, data_dir: str) -> str:
+    """`data_dir`, or the source's own, which a local copy need not have: it may be a file, or that folder itself."""
+    missing = path.exists() and not (path / source.data_dir).is_dir()
+    return data_dir or ("" if missing else source.data_dir)
