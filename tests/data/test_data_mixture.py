@@ -164,7 +164,7 @@ def test_a_limit_on_malformed_records_stops_a_build_and_names_the_first(tmp_path
     with (tmp_path / "a.jsonl").open("a") as file:
         file.write('{"messages": [}\n')
     recipe = Recipe("x", (SourceSpec("messages", path="a.jsonl"),), max_malformed=0.01, safety=UNJUDGED)
-    with pytest.raises(DataError, match=r"1 of 21 records are malformed.*a.jsonl:21: not valid JSON"):
+    with pytest.raises(DataError, match=r"1 of 21 rows are malformed.*a.jsonl:21: not valid JSON"):
         build(recipe, tmp_path, tmp_path / "out")
     manifest = build(replace(recipe, max_malformed=0.1), tmp_path, tmp_path / "out")
     assert manifest["funnel"]["kept"] == {"messages": 20}
@@ -290,8 +290,8 @@ def test_an_input_that_changes_while_it_is_read_is_noticed(tmp_path, monkeypatch
     """Its hash would be that of other records than those that were read."""
     different_texts(tmp_path / "a.jsonl", 10)
 
-    def reads_and_changes(spec, home):
-        yield from inputs.reads(spec, home)
+    def reads_and_changes(*asked):
+        yield from inputs.reads(*asked)
         different_texts(tmp_path / "a.jsonl", 11)
 
     monkeypatch.setattr("helptune.data.mixture.build.reads", reads_and_changes)

@@ -135,3 +135,32 @@ def test_a_folder_that_a_source_reads_unasked_need_not_be_there():
     assert [c.id for c in of[0] if not isinstance(c, Rejected)] == [c.id for c in of[1] if not isinstance(c, Rejected)]
     with pytest.raises(DataError, match="has no folder 'helpful-online'; there are harmless-base, helpful-base"):
         conversations("hh-rlhf", FILES / "hh", data_dir="helpful-online", **options)
+
+
+def trees(nested):
+    """100 trees of ten messages, five messages of the first four trees without a text; a row a message, or a tree."""
+    found = []
+    for t, c in enumerate(load_curated("train")[:100]):
+        common = {"message_tree_id": f"t{t}", "tree_state": "ready_for_export", "lang": "en"}
+        root = common | {"message_id": f"{t}", "parent_id": None, "role": "prompter", "text": c.messages[0].content}
+        replies = [
+            common | {"message_id": f"{t}-{k}", "parent_id": f"{t}", "role": "assistant", "rank": k, "text": text}
+            for k, text in enumerate([c.messages[1].content] * 9)
+        ]
+        for reply in replies[7 if t == 0 else 8 : 9 if t < 4 else 8]:
+            reply["text"] = None
+        found += [common | {"prompt": root | {"replies": replies}}] if nested else [root, *replies]
+    return found
+
+
+@pytest.mark.parametrize(("nested", "malformed", "rows"), [(False, 5, 1_000), (True, 4, 100)])
+def test_the_limit_on_malformed_rows_is_a_share_of_rows(nested, malformed, rows, tmp_path):
+    """Of messages where a row is a message, and of trees where it is a tree; not of one by the other."""
+    write_lines(tmp_path / "oa" / "train.jsonl", trees(nested))
+    recipe = replace(OWN, source=(SourceSpec("oasst2", path="oa"),), max_malformed=malformed / rows)
+    manifest = build(recipe, tmp_path, tmp_path / "out", workers=1)
+    assert manifest["funnel"]["read"] == {"oasst2": 105}  # trees, and messages that belong to none
+    too_few = replace(recipe, max_malformed=malformed / rows - 0.001)
+    for _ in range(2):  # the second time from what is on the shelf
+        with pytest.raises(DataError, match=rf"'oasst2': {malformed} of {rows:,} rows are malformed.*train.jsonl"):
+            build(too_few, tmp_path, tmp_path / "stopped", workers=1)

@@ -29,13 +29,13 @@ from helptune.data.mixture.recipe import Recipe, SourceSpec, fingerprint, to_jso
 from helptune.data.mixture.select import select
 from helptune.data.mixture.sift import Rules, sift
 from helptune.data.mixture.writing import MANIFEST, Build, read_manifest, write_dataset
-from helptune.data.sources.record import MALFORMED, Read
+from helptune.data.sources.record import MALFORMED, Read, Tally
 from helptune.errors import DataError, Interrupted, RunError, SettingError
 from helptune.files import file_sha256, require_vacant, write_folder, write_text
 from helptune.lock import working_alone
 
-_COMPLETE = "complete"
-"""The file that says that a source was read to its end."""
+_COMPLETE = "rows"
+"""The file that says that a source was read to its end, and how many rows that were."""
 
 _SHOWN = 5
 
@@ -76,7 +76,7 @@ def build(recipe: Recipe, home: Path, out: Path, workers: int = 2, losses: Losse
                 shelf = work / f"{spec.key}-{fingerprint(_reading(spec), json.dumps(inputs[spec.key]), *marks)}"
                 shelves[spec.key] = shelf
                 pinned = replace(spec, revision=inputs[spec.key].get(source_of(spec).hub, spec.revision))
-                _sift_source(each, shelf, spec, reads(pinned, home), rules, recipe.max_malformed)
+                _sift_source(each, shelf, pinned, home, rules, recipe.max_malformed)
                 _require_unchanged(spec, before[spec.key], stamps(spec, home), shelf)
             index = gather(shelves)
             drop_duplicates(index, recipe.duplicates)
@@ -113,25 +113,25 @@ def _reading(spec: SourceSpec) -> str:
     return json.dumps({k: v for k, v in asdict(spec).items() if k not in ("weight", "cap")}, sort_keys=True)
 
 
-def _sift_source(
-    each: Work, shelf: Path, spec: SourceSpec, records: Iterable[Read], rules: Rules, max_malformed: float
-) -> None:
+def _sift_source(each: Work, shelf: Path, spec: SourceSpec, home: Path, rules: Rules, max_malformed: float) -> None:
     shelf.mkdir(exist_ok=True)
     if not (shelf / _COMPLETE).exists():
-        for _ in each(sift, _unfinished(shelf, spec, records, rules)):
+        tally = Tally()
+        for _ in each(sift, _unfinished(shelf, spec, reads(spec, home, tally), rules)):
             pass
-        write_text(shelf / _COMPLETE, "")
-    done = [chunk.summary() for chunk in chunks(shelf, spec.key)]
-    read = sum(summary["read"] for summary in done)
-    malformed = sum(summary["source"].get(MALFORMED, 0) for summary in done)
-    if not read:
+        write_text(shelf / _COMPLETE, str(tally.rows))
+    rows, done = int((shelf / _COMPLETE).read_text()), chunks(shelf, spec.key)
+    if not any(chunk.summary()["read"] for chunk in done):
         raise DataError(f"source {spec.key!r}: has no records")
-    if malformed > max_malformed * read:
-        first = next(r for c in chunks(shelf, spec.key) for r in c.records("rejected.jsonl") if r["code"] == MALFORMED)
-        raise DataError(
-            f"source {spec.key!r}: {malformed:,} of {read:,} records are malformed, more than the recipe's "
-            f"max_malformed = {max_malformed:g}; the first is {first['file']}:{first['line']}: {first['reason']}"
-        )
+    if sum(chunk.summary()["source"].get(MALFORMED, 0) for chunk in done) > max_malformed * rows:
+        every = (r for chunk in done for r in chunk.records("rejected.jsonl") if r["code"] == MALFORMED)
+        malformed = {(r["file"], r["line"]): r["reason"] for r in every}  # a row may be at fault several times
+        if len(malformed) > max_malformed * rows:
+            (file, line), reason = next(iter(malformed.items()))
+            raise DataError(
+                f"source {spec.key!r}: {len(malformed):,} of {rows:,} rows are malformed, more than the recipe's "
+                f"max_malformed = {max_malformed:g}; the first is {file}:{line}: {reason}"
+            )
 
 
 def _require_unchanged(spec: SourceSpec, before: dict[str, Any], after: dict[str, Any], shelf: Path) -> None:

@@ -9,7 +9,7 @@ from helptune.data.conversation import CURATED, Conversation
 from helptune.data.decontaminate import EVALUATION_SETS
 from helptune.data.mixture.recipe import Recipe, SourceSpec
 from helptune.data.mixture.sift import check_filters
-from helptune.data.sources.record import UNREADABLE, Read
+from helptune.data.sources.record import UNREADABLE, Read, Tally
 from helptune.data.sources.table import SOURCES, Source, conversations, local_files
 from helptune.errors import DataError, SettingError
 from helptune.files import file_sha256
@@ -46,16 +46,17 @@ def source_of(spec: SourceSpec) -> Source:
     return SOURCES[spec.name]
 
 
-def reads(spec: SourceSpec, home: Path) -> Iterator[Read]:
+def reads(spec: SourceSpec, home: Path, tally: Tally | None = None) -> Iterator[Read]:
     """Conversations and rejected records of a source, the latter with the path that the recipe gives its files.
 
+    `tally` counts the rows that they are made of.
     Raises SettingError for an option that the source does not take, and DataError where the rest of a file is lost.
     """
     where = home / spec.path if spec.path else None
     try:
         every = conversations(
             spec.name, where, split=spec.split, revision=spec.revision or None, data_dir=spec.data_dir,
-            **spec.options,
+            tally=tally, **spec.options,
         )  # fmt: skip
     except TypeError as error:
         raise SettingError(f"source {spec.key!r}, options: {str(error).split('() ')[-1]}") from error

@@ -107,7 +107,7 @@ class Recipe:
     """`filters` holds parameters by the name of a filter; `skip` names filters that are not wanted.
 
     `size` is the number of conversations wanted, 0 for as many as the weights allow; `heldout` of them are written
-    apart. `max_malformed` is the share of a source's records above which a build stops; 1 never stops it.
+    apart. `max_malformed` is the share of a source's rows above which a build stops; 1 never stops it.
     `share_alike` admits sources whose licence binds what is made from them. `difficulty` says what a conversation that
     nobody labelled is estimated from: `features`, or `loss`, which adds the base model's own, minutes a thousand.
     """

@@ -4,6 +4,7 @@ A source never raises for a record: it yields a Conversation, or a Rejected that
 among 100,000 is counted and reported, and the others are read.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,3 +39,15 @@ class Rejected:
 
 
 Read = Conversation | Rejected
+
+
+@dataclass
+class Tally:
+    """How many rows were taken of a source's files so far: a record may be made of many, such as a tree of messages."""
+
+    rows: int = 0
+
+    def counting(self, rows: Iterable[Row | Rejected]) -> Iterator[Row | Rejected]:
+        for row in rows:
+            self.rows += 1
+            yield row

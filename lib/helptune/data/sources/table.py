@@ -20,7 +20,7 @@ from helptune.data.sources import (
     stackexchange,
 )
 from helptune.data.sources.locate import data_files
-from helptune.data.sources.record import Read
+from helptune.data.sources.record import Read, Tally
 from helptune.data.sources.rows import rows
 from helptune.errors import DataError
 
@@ -124,12 +124,14 @@ def conversations(
     split: str = "train",
     revision: str | None = None,
     data_dir: str = "",
+    tally: Tally | None = None,
     **options: Any,
 ) -> Iterator[Read]:
     """Everything of the source called `name`: Conversations, and a Rejected for what gave none, in a fixed order.
 
     `where` is a local file or folder; without it the hub is asked. `data_dir` is a folder there, which must be there if
-    it is named; without it, the source's own, if it is there. `options` are those of the source's `read`.
+    it is named; without it, the source's own, if it is there. `tally` counts the rows that are taken. `options` are
+    those of the source's `read`.
     Raises DataError when the source is unknown, when nothing is found, and where `read` does.
     """
     if name not in SOURCES:
@@ -146,7 +148,7 @@ def conversations(
         data_dir=_part(source, Path(where or source.hub), data_dir),
         files=source.files,
     )
-    return source.read(found, **options)
+    return source.read(tally.counting(found) if tally else found, **options)
 
 
 def local_files(source: Source, path: Path, *, split: str = "train", data_dir: str = "") -> list[Path]:
