@@ -1,5 +1,7 @@
-"""Dataclasses from what JSON or TOML gives, every name and type checked: how configurations and recipes are read."""
+"""Dataclasses and arguments from what JSON or TOML gives, every name and type checked: how recipes are read."""
 
+import inspect
+from collections.abc import Callable, Collection
 from dataclasses import fields, is_dataclass
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -24,6 +26,23 @@ def built(kind: Any, values: Any, where: str = "") -> Any:
         raise ValueError(f"{where.rstrip('.') or 'the file'}: {str(error).split('__init__() ')[-1]}") from error
 
 
+def arguments(
+    function: Callable[..., Any], values: Any, where: str = "", without: Collection[str] = ()
+) -> dict[str, Any]:
+    """A dict as keyword arguments of `function`: those behind its `*`, but for the ones that are not to be given.
+
+    Raises SettingError naming the argument, as `options.languages`, that is unknown or of another type.
+    """
+    if not isinstance(values, dict):
+        raise SettingError(f"{where} must be a table of parameters, found {values!r}")
+    parameters = inspect.signature(function, eval_str=True).parameters.values()
+    hints = {p.name: p.annotation for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in without}
+    for name in values:
+        if name not in hints:
+            raise SettingError(f"{where} takes no {name!r}, but {', '.join(hints) or 'no parameters'}")
+    return {name: _value(hints[name], value, f"{where}.{name}") for name, value in values.items()}
+
+
 def _value(hint: Any, value: Any, where: str) -> Any:
     if is_dataclass(hint):
         return built(hint, value, f"{where}.")
@@ -34,7 +53,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if isinstance(hint, UnionType):  # X | None: no JSON null or TOML is needed for the None, it is the default
         (hint,) = (option for option in get_args(hint) if option is not type(None))
         return None if value is None else _value(hint, value, where)
-    if get_origin(hint) is tuple and isinstance(value, list):
+    if get_origin(hint) is tuple and isinstance(value, list | tuple):
         item = get_args(hint)[0]
         return tuple(_value(item, v, f"{where}[{i}]") for i, v in enumerate(value))
     check_type(get_origin(hint) or hint, value, where)

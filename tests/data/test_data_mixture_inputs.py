@@ -12,11 +12,11 @@ import pytest
 
 from helptune.data.conversation import load_curated, read_conversations
 from helptune.data.mixture.build import build
-from helptune.data.mixture.inputs import fingerprints, reads, stamps
-from helptune.data.mixture.recipe import Recipe, Safety, SourceSpec
+from helptune.data.mixture.inputs import check, fingerprints, reads, stamps
+from helptune.data.mixture.recipe import Recipe, Safety, SourceSpec, read_recipe
 from helptune.data.sources.record import UNREADABLE, Rejected
 from helptune.data.sources.table import conversations
-from helptune.errors import DataError
+from helptune.errors import DataError, SettingError
 
 FILES = Path(__file__).parent / "files"
 OWN = Recipe("x", (SourceSpec("messages", path="a.jsonl"),), safety=Safety("none"))
@@ -164,3 +164,42 @@ def test_the_limit_on_malformed_rows_is_a_share_of_rows(nested, malformed, rows,
     for _ in range(2):  # the second time from what is on the shelf
         with pytest.raises(DataError, match=rf"'oasst2': {malformed} of {rows:,} rows are malformed.*train.jsonl"):
             build(too_few, tmp_path, tmp_path / "stopped", workers=1)
+
+
+WRONG_OPTIONS = {
+    "a text for a list": ("oasst2", {"languages": "de,en"}, "languages must be of type list, found 'de,en'"),
+    "a number in a list": ("oasst2", {"languages": ["de", 1]}, r"languages\[1\] must be of type str, found 1"),
+    "a number for a text": ("oasst1", {"source": 1}, "source must be of type str, found 1"),
+    "a number for a list": ("curated", {"instalments": 1}, "instalments must be of type list, found 1"),
+    "a text for a number": ("curated", {"instalments": ["1"]}, r"instalments\[0\] must be of type int, found '1'"),
+    "a text for yes or no": ("hh-rlhf", {"warning_was_read": "no"}, "warning_was_read must be of type bool"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_OPTIONS)
+def test_an_option_of_another_type_is_named_before_anything_is_read(name):
+    source, options, why = WRONG_OPTIONS[name]
+    with pytest.raises(SettingError, match=rf"^options\.{why}"):
+        conversations(source, FILES, **options)
+    with pytest.raises(SettingError, match=rf"^source 'mine': options\.{why}"):  # nor is the hub asked
+        check(replace(OWN, source=(SourceSpec(source, id="mine", options=options),)), FILES)
+
+
+@pytest.mark.parametrize("option", ["split", "rows", "where", "tally", "langauges"])
+def test_only_what_a_reader_calls_an_option_is_one(option):
+    with pytest.raises(SettingError, match=f"options takes no '{option}', but "):
+        check(replace(OWN, source=(SourceSpec("curated", options={option: ["x"]}),)), FILES)
+
+
+def test_a_list_of_a_recipe_is_a_list_for_filters_and_readers(tmp_path):
+    """TOML has no tuples."""
+    write_lines(tmp_path / "oa.jsonl", trees(nested=False))
+    (tmp_path / "x.toml").write_text(
+        'name = "x"\n[filters.language]\nlanguages = ["de", "fr"]\n[safety]\nclassifier = "none"\n'
+        '[[source]]\nname = "oasst2"\npath = "oa.jsonl"\noptions = { languages = ["en"] }\n'
+    )
+    manifest = build(read_recipe(tmp_path / "x.toml"), tmp_path, tmp_path / "first", workers=1)
+    dropped = {step["reason"]: step["count"] for step in manifest["funnel"]["steps"]}
+    assert dropped["language"] > 80  # by the filter: the reader took them all
+    with pytest.raises(SettingError, match=r"filters\.language\.languages\[0\] must be of type str, found 1"):
+        check(replace(OWN, filters={"language": {"languages": [1]}}), tmp_path)

@@ -71,7 +71,7 @@ def test_a_wrong_recipe_names_the_field(tmp_path, text, message):
         ('name = "x"\n[[source]]\nname = "wiki"', "source 'wiki' is not one of curated, oasst1"),
         ('name = "x"\n[[source]]\nname = "messages"\npath = "no.jsonl"', "no.jsonl does not exist"),
         ('name = "x"\n[[source]]\nname = "messages"', "needs a path"),
-        (f'name = "x"\n{ONE}options = {{ years = 3 }}', "unexpected keyword argument 'years'"),
+        (f'name = "x"\n{ONE}options = {{ years = 3 }}', "source 'curated': options takes no 'years', but instalments"),
         (f'name = "x"\n[decontamination]\nsets = ["alpaca"]\n{ONE}', "is no file, and not one of curated-heldout"),
     ],
 )

@@ -10,7 +10,7 @@ from helptune.data.decontaminate import EVALUATION_SETS
 from helptune.data.mixture.recipe import Recipe, SourceSpec
 from helptune.data.mixture.sift import check_filters
 from helptune.data.sources.record import UNREADABLE, Read, Tally
-from helptune.data.sources.table import SOURCES, Source, conversations, local_files
+from helptune.data.sources.table import SOURCES, Source, conversations, local_files, read_options
 from helptune.errors import DataError, SettingError
 from helptune.files import file_sha256
 
@@ -28,11 +28,12 @@ def check(recipe: Recipe, home: Path) -> None:
                 f"source {spec.key!r}: its licence, {source.license}, binds what is made from it; "
                 "say share_alike = true to make a dataset under that licence"
             )
+        read_options(source, spec.options, f"source {spec.key!r}: options")
         if spec.path and not (home / spec.path).exists():
             raise SettingError(f"source {spec.key!r}: {home / spec.path} does not exist")
         if not spec.path and source.local and not source.hub:
             raise SettingError(f"source {spec.key!r}: needs a path, it has no name on the hub")
-        if spec.path or not source.local:  # a wrong option says so now; the hub is not asked for that
+        if spec.path or not source.local:  # what cannot be read says so now; the hub is not asked for that
             reads(spec, home)
     for name in recipe.decontamination.sets:
         set_path(name, home)
@@ -49,17 +50,18 @@ def source_of(spec: SourceSpec) -> Source:
 def reads(spec: SourceSpec, home: Path, tally: Tally | None = None) -> Iterator[Read]:
     """Conversations and rejected records of a source, the latter with the path that the recipe gives its files.
 
-    `tally` counts the rows that they are made of.
-    Raises SettingError for an option that the source does not take, and DataError where the rest of a file is lost.
+    `tally` counts the rows that they are made of. Raises SettingError for an option that the source does not take, and
+    DataError where nothing can be read, and on the way where the rest of a file is lost.
     """
-    where = home / spec.path if spec.path else None
-    try:
-        every = conversations(
-            spec.name, where, split=spec.split, revision=spec.revision or None, data_dir=spec.data_dir,
-            tally=tally, **spec.options,
-        )  # fmt: skip
-    except TypeError as error:
-        raise SettingError(f"source {spec.key!r}, options: {str(error).split('() ')[-1]}") from error
+    every = conversations(
+        spec.name,
+        home / spec.path if spec.path else None,
+        split=spec.split,
+        revision=spec.revision or None,
+        data_dir=spec.data_dir,
+        tally=tally,
+        **spec.options,
+    )
     return (_located(read, spec, home) for read in islice(every, spec.limit or None))
 
 

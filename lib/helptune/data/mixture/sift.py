@@ -22,7 +22,7 @@ from helptune.data.mixture.chunks import Chunk
 from helptune.data.sources.build import LONGEST_REASON, is_number
 from helptune.data.sources.record import Read, Rejected
 from helptune.errors import SettingError
-from helptune.typed import check_type
+from helptune.typed import arguments
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,7 @@ def check_filters(skip: Sequence[str], parameters: dict[str, Any]) -> None:
         if name not in FILTERS:
             raise SettingError(f"filter {name!r} is not one of {', '.join(FILTERS)}")
     for name, given in parameters.items():
-        if not isinstance(given, dict):
-            raise SettingError(f"filters.{name}: must be a table of parameters, found {given!r}")
-        defaults = FILTERS[name].__kwdefaults__ or {}
-        known = list(defaults)
-        for parameter, value in given.items():
-            if parameter not in known:
-                raise SettingError(
-                    f"filters.{name}: takes no {parameter!r}, but " + (", ".join(known) or "no parameters")
-                )
-            check_type(type(defaults[parameter]), value, f"filters.{name}.{parameter}")
+        arguments(FILTERS[name], given, f"filters.{name}")
 
 
 def sift(chunk: Chunk, reads: Sequence[Read], rules: Rules) -> Chunk:
@@ -119,7 +110,9 @@ def _quality(conversation: Conversation) -> float:
 @cache
 def _filters(rules: Rules) -> tuple[tuple[str, Filter], ...]:
     given = json.loads(rules.parameters)
-    return tuple((name, partial(f, **given.get(name, {}))) for name, f in FILTERS.items() if name not in rules.skip)
+    return tuple(
+        (name, partial(f, **arguments(f, given.get(name, {})))) for name, f in FILTERS.items() if name not in rules.skip
+    )
 
 
 @cache

@@ -9,7 +9,7 @@ costs a second for 100,000 messages, and no order of the file can then break a t
 """
 
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -42,8 +42,8 @@ def read(
     rows: Iterable[Row | Rejected],
     *,
     source: str = "oasst2",
-    languages: Collection[str] = (),
-    states: Collection[str] = ("ready_for_export",),
+    languages: tuple[str, ...] = (),
+    states: tuple[str, ...] = ("ready_for_export",),
     synthetic: bool = False,
 ) -> Iterator[Read]:
     """One Conversation or Rejected a tree, and a Rejected for each message that belongs to none.
@@ -72,7 +72,7 @@ def read(
 
 
 def _grouped(
-    group: Iterator[Row], source: str, languages: Collection[str], states: Collection[str], synthetic: bool
+    group: Iterator[Row], source: str, languages: tuple[str, ...], states: tuple[str, ...], synthetic: bool
 ) -> Iterator[Read]:
     first = next(group)
     messages: list[_Message | Rejected] = [_message(first, first.value, synthetic)]
@@ -173,8 +173,8 @@ def _tree(
     found: list[_Message | Rejected],
     tree: dict[str, Any],
     source: str,
-    languages: Collection[str],
-    states: Collection[str],
+    languages: tuple[str, ...],
+    states: tuple[str, ...],
     row: Row,
 ) -> Iterator[Read]:
     """The best path of one tree. `tree` has the fields that are the same in all its messages, `row` stands for it."""

@@ -23,6 +23,7 @@ from helptune.data.sources.locate import data_files
 from helptune.data.sources.record import Read, Tally
 from helptune.data.sources.rows import rows
 from helptune.errors import DataError
+from helptune.typed import arguments
 
 
 @dataclass(frozen=True)
@@ -132,11 +133,13 @@ def conversations(
     `where` is a local file or folder; without it the hub is asked. `data_dir` is a folder there, which must be there if
     it is named; without it, the source's own, if it is there. `tally` counts the rows that are taken. `options` are
     those of the source's `read`.
-    Raises DataError when the source is unknown, when nothing is found, and where `read` does.
+    Raises SettingError for an option that `read` does not take, DataError when the source is unknown, when nothing is
+    found, and where `read` does.
     """
     if name not in SOURCES:
         raise DataError(f"{name!r} is no source; there are {', '.join(SOURCES)}")
     source = SOURCES[name]
+    options = read_options(source, options)
     if not source.local:
         return source.read(split=split, **options)
     if where is None and not source.hub:
@@ -149,6 +152,11 @@ def conversations(
         files=source.files,
     )
     return source.read(tally.counting(found) if tally else found, **options)
+
+
+def read_options(source: Source, options: dict[str, Any], where: str = "options") -> dict[str, Any]:
+    """`options` as the source's `read` takes them. Raises SettingError for a name or a type that it does not take."""
+    return arguments(source.read, options, where, without=["split"])
 
 
 def local_files(source: Source, path: Path, *, split: str = "train", data_dir: str = "") -> list[Path]:
