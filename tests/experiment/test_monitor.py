@@ -214,6 +214,23 @@ def test_a_run_that_another_process_goes_on_with_is_no_longer_judged_by_the_firs
     assert shown.look().state == "stopped"
 
 
+def test_a_process_that_ends_between_two_looks_at_it_is_still_judged(run, command, monkeypatch):
+    """Alive when it was asked for, ended a moment later: that is no other process that goes on with the run."""
+    command("import sys; sys.exit(1)")
+
+    def alive_and_then_ended(run):
+        alive = run in station._processes
+        station._processes[run].wait(60)
+        return alive
+
+    monkeypatch.setattr(station, "monitor", lambda run: None)
+    start([], run)
+    monkeypatch.setattr(station, "_is_alive", alive_and_then_ended)
+    station._read(run)
+    monkeypatch.undo()
+    assert station._read(run)[0].state == "failed"
+
+
 def test_a_process_that_another_thread_forgets_meanwhile_is_no_error(run, command, monkeypatch):
     """At each look at the table the other thread may just have taken the process from it."""
 

@@ -163,8 +163,10 @@ class Monitor(VBox):
 
 def _read(run: Path) -> tuple[Snapshot, str]:
     """The run, and the end of its log if it failed. Of a process started here the exit code is known."""
-    alive, process = _is_alive(run), _processes.get(run)
-    seen, code = read_run(run, alive), process.poll() if process else None
+    process = _processes.get(run)
+    code = process.poll() if process else None  # asked first: who is alive after that is not the one that has ended
+    alive = _is_alive(run)
+    seen = read_run(run, alive)
     if code is not None and alive:
         _processes.pop(run, None)  # another process goes on with it
     elif code is not None:
