@@ -167,7 +167,12 @@ def _judge_all(each: Work, index: Index, recipe: Recipe) -> None:
         return
     wanted = [(chunk, index.alive_in(number)) for number, chunk in enumerate(index.chunks)]
     files = [chunk.file(verdicts_file(recipe.safety, rows)) for chunk, rows in wanted]
-    todo = [(*job, recipe.safety) for job, file in zip(wanted, files, strict=True) if not file.exists()]
+    ours = {spec.key: spec.name == "curated" for spec in recipe.source}
+    todo = [
+        (chunk, rows, recipe.safety, ours[chunk.key])
+        for (chunk, rows), file in zip(wanted, files, strict=True)
+        if not file.exists()
+    ]
     here = recipe.safety.classifier not in IN_WORKERS
     results = (judge(*arguments) for arguments in todo) if here else each(judge, todo)
     sizes = {chunk: len(rows) for chunk, rows in wanted}
