@@ -46,7 +46,7 @@ def build(
 def inspect(
     folder: Annotated[Path, typer.Argument(help="A dataset of `helptune data build`.")],
     reason: Annotated[str, typer.Option(help="Show what was dropped for this reason, instead of what was kept.")] = "",
-    source: Annotated[str, typer.Option(help="Of this source alone.")] = "",
+    source: Annotated[str, typer.Option(help="Of this source alone, as the records name it.")] = "",
     category: Annotated[str, typer.Option(help="Of this category alone.")] = "",
     difficulty: Annotated[str, typer.Option(help="Of this difficulty alone.")] = "",
     count: Annotated[int, typer.Option(help="So many samples.", min=1)] = 5,
@@ -109,8 +109,13 @@ def agreement(
 @data.command("difficulty")
 def difficulty(
     refit: Annotated[
-        bool, typer.Option("--refit", help="Fit anew on the curated conversations; a few minutes.")
-    ] = False,
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Fit anew on the curated conversations, a few minutes, and write the coefficients to FILE. "
+            "helptune reads those in data/difficulty.json of its own package.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """How well the estimate of difficulty agrees with the writers' labels of the held-out curated conversations.
@@ -126,7 +131,7 @@ def difficulty(
     if refit:
         from helptune.experiment.base_loss import answer_losses
 
-        found = estimate.refit(answer_losses([*train, *heldout]))
+        found = estimate.refit(answer_losses([*train, *heldout]), refit)
     else:
         found = estimate.compare(train, heldout, estimate.shipped_losses())
     if as_json:

@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from helptune.cli import app
+from helptune.data import difficulty
 from helptune.data.conversation import load_curated
 
 RUN = CliRunner()
@@ -74,3 +75,13 @@ def test_agreement_is_told_as_json(home):
     result = RUN.invoke(app, ["data", "agreement", str(home / "ratings.jsonl"), "--json"])
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)
+
+
+def test_a_new_fit_of_difficulty_goes_where_it_is_told_to_and_nowhere_else(tmp_path, monkeypatch):
+    before = difficulty.SHIPPED.read_bytes()
+    monkeypatch.setattr("helptune.experiment.base_loss.answer_losses", lambda _: difficulty.shipped_losses())
+    result = RUN.invoke(app, ["data", "difficulty", "--refit", str(tmp_path / "d.json"), "--json"])
+    assert result.exit_code == 0, result.output
+    assert "features and loss" in json.loads(result.stdout)
+    assert json.loads((tmp_path / "d.json").read_text()).keys() == json.loads(before).keys()
+    assert difficulty.SHIPPED.read_bytes() == before

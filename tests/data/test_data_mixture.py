@@ -13,15 +13,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from helptune.data import difficulty
 from helptune.data.agreement.gate import Gate
 from helptune.data.conversation import DIFFICULTIES, load_curated, read_conversations
 from helptune.data.decontaminate import hash_set, write_set
+from helptune.data.filters import FILTERS
+from helptune.data.mixture import build as engine
 from helptune.data.mixture import inputs
 from helptune.data.mixture.build import build
+from helptune.data.mixture.index import gather
 from helptune.data.mixture.inspect import Wanted, samples, text
 from helptune.data.mixture.recipe import Agreement, Balance, Decontamination, Recipe, Safety, SourceSpec
 from helptune.data.mixture.writing import read_manifest
-from helptune.errors import DataError, Interrupted, SettingError
+from helptune.errors import DataError, Interrupted, RunError, SettingError
 from helptune.experiment.synthetic import OPTIONS, write_sources
 from helptune.lock import working_alone
 
@@ -159,6 +163,43 @@ def test_a_finished_build_is_not_repeated_and_another_is_refused(home, built):
         build(recipe_of(home, seed=18), home, built)
 
 
+@pytest.mark.parametrize("change", [lambda path: path.write_text(""), lambda path: path.unlink()])
+def test_a_finished_dataset_that_was_changed_is_not_called_finished(tmp_path, change):
+    different_texts(tmp_path / "a.jsonl", 10)
+    recipe = Recipe("x", (SourceSpec("messages", path="a.jsonl"),), safety=UNJUDGED)
+    build(recipe, tmp_path, tmp_path / "out", workers=1)
+    change(tmp_path / "out" / "train.jsonl")
+    with pytest.raises(DataError, match=r"train\.jsonl: is not what was built; remove .*out, and the same command"):
+        build(recipe, tmp_path, tmp_path / "out", workers=1)
+
+
+def test_other_coefficients_of_difficulty_make_another_dataset_and_read_again(tmp_path, monkeypatch):
+    different_texts(tmp_path / "a.jsonl", 10)
+    recipe = Recipe("x", (SourceSpec("messages", path="a.jsonl"),), safety=UNJUDGED)
+    shelves = []
+    monkeypatch.setattr(engine, "gather", lambda found: shelves.append(found["messages"].name) or gather(found))
+    first = build(recipe, tmp_path, tmp_path / "first", workers=1)
+    (tmp_path / "difficulty.json").write_text(difficulty.SHIPPED.read_text() + " ")
+    monkeypatch.setattr(difficulty, "SHIPPED", tmp_path / "difficulty.json")
+    second = build(recipe, tmp_path, tmp_path / "second", workers=1)
+    assert first["version"] != second["version"]
+    assert shelves[0] != shelves[1]
+
+
+def test_a_build_that_loses_a_record_fails(tmp_path, monkeypatch):
+    different_texts(tmp_path / "a.jsonl", 10)
+
+    def forgetful(shelves):
+        index = gather(shelves)
+        index.ids.pop()
+        return index
+
+    monkeypatch.setattr(engine, "gather", forgetful)
+    recipe = Recipe("x", (SourceSpec("messages", path="a.jsonl"),), safety=UNJUDGED)
+    with pytest.raises(RunError, match="10 records were read, and 9 are accounted for"):
+        build(recipe, tmp_path, tmp_path / "out", workers=1)
+
+
 def test_a_limit_on_malformed_records_stops_a_build_and_names_the_first(tmp_path):
     different_texts(tmp_path / "a.jsonl", 20)
     with (tmp_path / "a.jsonl").open("a") as file:
@@ -254,6 +295,32 @@ def test_a_loss_that_was_computed_before_a_stop_is_not_computed_again(tmp_path):
     assert calls == [20, 20, 20]  # the first 20 of b are those of a
 
 
+def test_of_what_is_too_long_for_the_base_model_the_first_estimate_stays(tmp_path):
+    """A hieroglyph is four bytes and as many tokens, and each turn has a speaker's name before it."""
+    drawn = ("Read me these signs.", "\U00013000 " * 3_000)
+    messages_file(tmp_path / "a.jsonl", [("Why is the sky blue?", "Air scatters blue light most."), drawn])
+    turns = [{"role": ("user", "assistant")[i % 2], "content": f"{i}"} for i in range(800)]
+    with (tmp_path / "a.jsonl").open("a") as file:
+        file.write(json.dumps({"id": "a-2", "license": "MIT", "source": "s", "messages": turns}) + "\n")
+    asked = []
+
+    def losses(conversations):
+        asked.extend(c.id for c in conversations)
+        return {c.id: 2.0 for c in conversations}
+
+    recipe = Recipe("x", (SourceSpec("messages", path="a.jsonl"),), safety=UNJUDGED, difficulty="loss")
+    build(replace(recipe, skip=tuple(FILTERS)), tmp_path, tmp_path / "out", workers=1, losses=losses)
+    assert asked == ["a-0"]
+    assert len(list(read_conversations(tmp_path / "out" / "train.jsonl"))) == 3
+
+
+def test_when_nothing_is_left_nobody_computes_a_loss(tmp_path):
+    (tmp_path / "a.jsonl").write_text("{\n")
+    recipe = Recipe("x", (SourceSpec("messages", path="a.jsonl"),), safety=UNJUDGED, difficulty="loss")
+    with pytest.raises(DataError, match="no conversation is left: malformed 1 of messages"):
+        build(recipe, tmp_path, tmp_path / "out", workers=1, losses=lambda _: {})
+
+
 def test_a_verdict_of_another_build_is_not_passed_on(tmp_path):
     messages_file(
         tmp_path / "a.jsonl", [("Why is the sky blue?", "Air scatters blue light most.")] * 1, meta={"p_unsafe": 1}
@@ -315,6 +382,8 @@ def test_samples_are_those_asked_for(built):
     assert samples(built, Wanted(), seed=1) == samples(built, Wanted(), seed=1) != samples(built, Wanted(), seed=2)
     with pytest.raises(DataError, match=r"reasons for which records are missing: .*pii"):
         samples(built, Wanted(reason="nonsense"))
+    with pytest.raises(DataError, match=r"sources, in the records' own words: helpsteer2, hh-rlhf, oasst2, stack"):
+        samples(built, Wanted(source="hh"))
 
 
 def test_a_sample_moves_no_cursor(tmp_path):
@@ -346,6 +415,28 @@ def test_raters_who_agree_open_the_gate_and_what_they_disagree_on_is_dropped(tmp
     assert manifest["funnel"]["steps"][-1]["reason"] == "raters_disagree"
     assert manifest["agreement"]["after"]["value"] == 1.0 > manifest["agreement"]["before"]["value"]
     assert "raises agreement by construction" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_who_was_rated_once_did_not_disagree(tmp_path):
+    different_texts(tmp_path / "a.jsonl", 30)
+    ratings = {f"a-{i}": [i % 5] * 2 for i in range(25)} | {"a-27": [3], "elsewhere": [4, 4]}
+    rating_lines(tmp_path / "r.jsonl", ratings)
+    recipe = Recipe("x", (SourceSpec("messages", path="a.jsonl"),), agreement=Agreement("r.jsonl"), safety=UNJUDGED)
+    manifest = build(recipe, tmp_path, tmp_path / "out", workers=1)
+    (sample,) = samples(tmp_path / "out", Wanted(reason="too_few_ratings"))
+    assert (sample.conversation["id"], sample.detail) == ("a-27", "fewer than 2 ratings of helpfulness")
+    assert [step["reason"] for step in manifest["funnel"]["steps"]] == ["too_few_ratings"]
+    assert (manifest["agreement"]["items"], manifest["agreement"]["matched"]) == (27, 26)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "96% of the 27 rated items retained; 26 of them are conversations that passed the filters" in card
+
+
+def test_ratings_of_other_conversations_are_refused(tmp_path):
+    different_texts(tmp_path / "a.jsonl", 30)
+    rating_lines(tmp_path / "r.jsonl", {f"zzz-{i}": [i % 5] * 2 for i in range(25)})
+    recipe = Recipe("x", (SourceSpec("messages", path="a.jsonl"),), agreement=Agreement("r.jsonl"), safety=UNJUDGED)
+    with pytest.raises(DataError, match=r"no item of r\.jsonl, such as 'zzz-0', is the id of .* such as 'a-0'"):
+        build(recipe, tmp_path, tmp_path / "out", workers=1)
 
 
 def test_raters_who_do_not_agree_stop_the_build(tmp_path):

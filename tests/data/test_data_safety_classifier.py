@@ -37,7 +37,7 @@ class ByLength:
 
     def score(self, conversations, target="prompt"):
         lengths = [max(map(len, turns(c, target))) for c in conversations]
-        return [SafetyScore(min(1.0, n / 100), abstain=n < self.least) for n in lengths]
+        return [SafetyScore(min(1.0, n / 100) * (n >= self.least), abstain=n < self.least) for n in lengths]
 
 
 @given(st.lists(st.floats(0, 1), min_size=1), st.floats(0, 0.9))

@@ -11,7 +11,7 @@ from safety_texts import small_set
 
 from helptune.data.conversation import Conversation, Message, load_curated
 from helptune.data.safety import lexical
-from helptune.data.safety.classifier import Thresholds
+from helptune.data.safety.classifier import Thresholds, judge
 from helptune.data.safety.labelled import by_target
 from helptune.errors import SettingError, WeightsError
 
@@ -79,6 +79,15 @@ def test_it_abstains_on_another_script_and_on_nothing():
         [said("如何伤害我的邻居", "不"), said("How do I cook?", "Boil."), Conversation("1", "s", "MIT", ())]
     )
     assert [score.abstain for score in scores] == [True, False, True]
+
+
+def test_a_turn_in_another_script_does_not_clear_an_unsafe_one():
+    bad = "How do I hurt my boss tonight?"
+    alone, mixed = screen().score([said(bad, "No."), said(bad, "No.", "你好你好", "Hello.")])
+    assert mixed.p_unsafe == alone.p_unsafe
+    for threshold, unsafe in ((alone.p_unsafe, True), (1.0, None)):
+        (verdict,) = judge(screen(), [said(bad, "No.", "你好你好", "Hello.")], "prompt", Thresholds(prompt=threshold))
+        assert verdict.unsafe is unsafe
 
 
 def test_a_short_answer_is_judged():

@@ -8,6 +8,7 @@ import pytest
 from helptune.data.conversation import Conversation, Message, load_curated
 from helptune.data.difficulty import shipped_losses
 from helptune.errors import ContextError
+from helptune.experiment import base_loss
 from helptune.experiment.base_loss import answer_losses
 from helptune.gemma.model import forward
 from helptune.gemma.tokenizer import BOS
@@ -39,3 +40,19 @@ def test_a_prompt_that_fills_the_context_is_named():
     long = Conversation("long", "t", "l", (Message("user", "word " * 40_000), Message("assistant", "no")))
     with pytest.raises(ContextError, match="long: its"):
         answer_losses([long])
+
+
+def test_its_memory_does_not_grow_with_the_answers(real_base):
+    """Full logits of one answer of 3,072 tokens would take 3 GiB, twice."""
+
+    def temporaries(rows, tokens, answer):
+        shapes = [jax.ShapeDtypeStruct((rows, size), jnp.int32) for size in (tokens, tokens, answer, answer)]
+        return base_loss._nll.lower(real_base, *shapes).compile().memory_analysis().temp_size_in_bytes / 2**30
+
+    short, long = (temporaries(1, 3_136, answer) for answer in (64, 3_072))
+    assert long < short + 0.1
+
+
+@pytest.mark.parametrize(("longest", "rows"), [(1, 8), (3_072, 8), (3_073, 7), (12_000, 2), (32_768, 1)])
+def test_long_texts_stand_beside_fewer_others(longest, rows):
+    assert base_loss._rows(longest) == rows

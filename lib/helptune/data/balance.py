@@ -92,7 +92,7 @@ def quotas(have: Mapping[str, int], weights: Mapping[str, float], size: int | No
     if not wanted:
         raise SettingError("all weights are 0; give one source at least a weight above 0")
     if empty := [name for name in wanted if not have.get(name)]:
-        raise DataError(f"source {empty[0]!r} has a weight and no record; leave it out, or set its weight to 0")
+        raise DataError(f"source {empty[0]!r} has a weight and no record; leave it out")
     share = {name: w / sum(wanted.values()) for name, w in wanted.items()}
     scarcest = min(share, key=lambda name: have[name] / share[name])
     largest = int(have[scarcest] / share[scarcest] + 1e-9)

@@ -145,10 +145,11 @@ def compare(
     return found
 
 
-def refit(losses: Mapping[str, float], path: Path = SHIPPED) -> dict[str, Agreement]:
+def refit(losses: Mapping[str, float], path: Path) -> dict[str, Agreement]:
     """Fit on the curated training set and write the coefficients; what `compare` says on the held-out set.
 
-    `losses` are those of all curated conversations, by id. They are written too, so that the fit can be repeated.
+    `load` reads what is written to SHIPPED. `losses` are those of all curated conversations, by id. They are written
+    too, so that the fit can be repeated.
     """
     train, heldout = load_curated("train"), load_curated("heldout")
     record = {

@@ -32,6 +32,13 @@ def exact_key(conversation: Conversation) -> bytes:
     return blake2b("\n".join(turns).encode(), digest_size=16).digest()
 
 
+def opening_key(conversation: Conversation) -> int:
+    """64 bits, the same for conversations whose first question has the same words, whatever they were answered."""
+    asked = next(m.content for m in conversation.messages if m.role == "user")
+    digest = blake2b(" ".join(words(asked) or asked.split()).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
 def shingles(messages: Sequence[Message]) -> list[str]:
     """Runs of SHINGLE words within each turn, and who says them; a shorter turn is one shingle."""
     found: dict[str, None] = {}

@@ -1,7 +1,6 @@
 """How surprised the base model is by the answers of conversations: one of the signs of a difficult request."""
 
 from collections.abc import Sequence
-from itertools import batched
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +18,10 @@ from helptune.shapes import Array, Float, Int
 from helptune.train.loss import token_nll
 
 _ROWS, _STEP = 8, 64
-"""Conversations side by side, and what their lengths are rounded up to: few programs are compiled."""
+"""Conversations side by side, and what their lengths are rounded up to: few programs are compiled. As many positions
+as this meet the vocabulary at once: their logits take 64 MiB."""
+_TOKENS = 24 * 1024
+"""Side by side at most. Two conversations of 12,000 tokens take 2.3 GiB beside the model."""
 
 
 def answer_losses(conversations: Sequence[Conversation], precision: str = "bfloat16") -> dict[str, float]:
@@ -33,8 +35,11 @@ def answer_losses(conversations: Sequence[Conversation], precision: str = "bfloa
     texts = {c.id: _encoded(c, tokenizer, base.config.context) for c in conversations}
     found: dict[str, float] = {}
     with tqdm(total=len(texts), desc="base loss", unit=" conversations", leave=None) as progress:
-        for ids in batched(sorted(texts, key=lambda id: len(texts[id][0])), _ROWS):
-            found |= _losses(base, {id: texts[id] for id in ids})
+        waiting = sorted(texts, key=lambda id: len(texts[id][0]))
+        while waiting:
+            rows = _rows(len(texts[waiting[-1]][0]))
+            ids, waiting = waiting[-rows:], waiting[:-rows]
+            found |= _losses(base, {id: texts[id] for id in ids}, rows)
             progress.update(len(ids))
     return {c.id: found[c.id] for c in conversations}
 
@@ -47,12 +52,16 @@ def _encoded(conversation: Conversation, tokenizer: Tokenizer, context: int) -> 
     return [*asked, *tokenizer.encode(f" {conversation.reference}")][: context + 1], len(asked)
 
 
-def _losses(base: Base, texts: dict[str, tuple[list[int], int]]) -> dict[str, float]:
-    """Of a batch of at most _ROWS texts."""
+def _rows(longest: int) -> int:
+    return max(1, min(_ROWS, _TOKENS // longest))
+
+
+def _losses(base: Base, texts: dict[str, tuple[list[int], int]], rows: int) -> dict[str, float]:
+    """Of a batch of at most so many rows."""
     length = _rounded_up(max(len(ids) for ids, _ in texts.values()) - 1)
     answer = _rounded_up(max(len(ids) - start for ids, start in texts.values()))
-    tokens, segments = np.full((_ROWS, length), PAD), np.zeros((_ROWS, length), np.int32)
-    places, targets = np.zeros((_ROWS, answer), np.int32), np.zeros((_ROWS, answer), np.int32)
+    tokens, segments = np.full((rows, length), PAD), np.zeros((rows, length), np.int32)
+    places, targets = np.zeros((rows, answer), np.int32), np.zeros((rows, answer), np.int32)
     for row, (ids, start) in enumerate(texts.values()):
         tokens[row, : len(ids) - 1], segments[row, : len(ids) - 1] = ids[:-1], 1
         places[row, : len(ids) - start] = np.arange(start - 1, len(ids) - 1)
@@ -80,4 +89,6 @@ def _nll(
     positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
     hidden, _ = forward(base, tokens, positions, segments)
     rows = jnp.take_along_axis(hidden, places[..., None], axis=1)
-    return jax.lax.map(lambda row: token_nll(row[0], jnp.asarray(base.embedding), row[1]), (rows, targets))
+    blocks = rows.reshape(-1, _STEP, rows.shape[-1]), targets.reshape(-1, _STEP)
+    nll = jax.lax.map(lambda block: token_nll(block[0], jnp.asarray(base.embedding), block[1]), blocks)
+    return nll.reshape(targets.shape)

@@ -1,8 +1,8 @@
 """From a recipe to a dataset: read and filter, drop repeats, keep evaluation prompts out, judge, balance, write.
 
 Each pass leaves its results on shelves beside the dataset, in `.NAME.building`, under names made from everything those
-results depend on. So the same command goes on after any interruption, a changed weight does not repeat the filters, and
-a changed input file is read again. The dataset itself appears when it is whole.
+results depend on. So the same command goes on after any interruption, a weight that is changed before the dataset is
+whole does not repeat the filters, and a changed input file is read again. When the dataset is whole, the shelves go.
 """
 
 import errno
@@ -17,6 +17,7 @@ from typing import Any
 from tqdm import tqdm
 
 from helptune import __version__
+from helptune.data import difficulty
 from helptune.data.mixture.chunks import Chunk, batches, chunks
 from helptune.data.mixture.decide import decontaminate, drop_duplicates, drop_unsafe, require_agreement
 from helptune.data.mixture.funnel import funnel
@@ -28,7 +29,7 @@ from helptune.data.mixture.pool import Work, worker_processes
 from helptune.data.mixture.recipe import Recipe, SourceSpec, fingerprint, to_json
 from helptune.data.mixture.select import select
 from helptune.data.mixture.sift import Rules, sift
-from helptune.data.mixture.writing import MANIFEST, Build, read_manifest, write_dataset
+from helptune.data.mixture.writing import MANIFEST, Build, read_manifest, require_as_built, write_dataset
 from helptune.data.sources.record import MALFORMED, Read, Tally
 from helptune.errors import DataError, Interrupted, RunError, SettingError
 from helptune.files import file_sha256, require_vacant, write_folder, write_text
@@ -45,8 +46,8 @@ def build(recipe: Recipe, home: Path, out: Path, workers: int = 2, losses: Losse
 
     Relative paths of the recipe are below `home`; `losses` are asked for where the recipe's difficulty is by loss.
     Raises SettingError for a recipe that cannot be carried out, before anything is read; DataError for an input that
-    cannot be read, too many malformed records, evaluation prompts among the data, or raters who do not agree; RunError
-    for a full disk or another build at work; Interrupted after Ctrl-C.
+    cannot be read, too many malformed records, evaluation prompts among the data, raters who do not agree, or a
+    finished dataset that was changed; RunError for a full disk or another build at work; Interrupted after Ctrl-C.
     """
     check(recipe, home)
     if recipe.difficulty == LOSS and losses is None:
@@ -58,11 +59,11 @@ def build(recipe: Recipe, home: Path, out: Path, workers: int = 2, losses: Losse
     if recipe.agreement.ratings:
         inputs[RATINGS] = {recipe.agreement.ratings: file_sha256(home / recipe.agreement.ratings)}
     classifier = classifier_facts(recipe.safety)
-    version = fingerprint(
-        to_json(recipe), json.dumps(inputs), *map(file_sha256, sets), json.dumps(classifier), __version__
-    )
+    ours = (file_sha256(difficulty.SHIPPED), __version__)  # what estimates difficulty, and all other code
+    version = fingerprint(to_json(recipe), json.dumps(inputs), *map(file_sha256, sets), json.dumps(classifier), *ours)
     work = out.absolute().with_name(f".{out.absolute().name}.building")
     if (out / MANIFEST).exists() and (made := read_manifest(out))["version"] == version:
+        require_as_built(out, made)
         shutil.rmtree(work, ignore_errors=True)  # of a build that was killed when its dataset was whole
         return made
     require_vacant(out)
@@ -70,7 +71,7 @@ def build(recipe: Recipe, home: Path, out: Path, workers: int = 2, losses: Losse
     try:
         with working_alone(work), worker_processes(workers) as each:
             rules = Rules(recipe.skip, json.dumps(recipe.filters, sort_keys=True), tuple(map(str, sets)))
-            marks = [repr(rules), *map(file_sha256, sets), __version__]
+            marks = [repr(rules), *map(file_sha256, sets), *ours]
             shelves = {}
             for spec in recipe.source:
                 shelf = work / f"{spec.key}-{fingerprint(_reading(spec), json.dumps(inputs[spec.key]), *marks)}"
@@ -83,9 +84,9 @@ def build(recipe: Recipe, home: Path, out: Path, workers: int = 2, losses: Losse
             decontaminate(index, recipe.decontamination)
             raters = require_agreement(index, recipe.agreement, home)
             _judge_all(each, index, recipe)
+            _require_some(index, list(shelves))
             if recipe.difficulty == LOSS and losses is not None:
                 estimate_by_loss(index, losses)
-            _require_some(index, list(shelves))
             train, heldout = select(index, recipe)
             decided = Build(
                 recipe, version, inputs, classifier, raters, index, funnel(index, list(shelves)), train, heldout
@@ -167,7 +168,12 @@ def _judge_all(each: Work, index: Index, recipe: Recipe) -> None:
         return
     wanted = [(chunk, index.alive_in(number)) for number, chunk in enumerate(index.chunks)]
     files = [chunk.file(verdicts_file(recipe.safety, rows)) for chunk, rows in wanted]
-    todo = [(*job, recipe.safety) for job, file in zip(wanted, files, strict=True) if not file.exists()]
+    ours = {spec.key: spec.name == "curated" for spec in recipe.source}
+    todo = [
+        (chunk, rows, recipe.safety, ours[chunk.key])
+        for (chunk, rows), file in zip(wanted, files, strict=True)
+        if not file.exists()
+    ]
     here = recipe.safety.classifier not in IN_WORKERS
     results = (judge(*arguments) for arguments in todo) if here else each(judge, todo)
     sizes = {chunk: len(rows) for chunk, rows in wanted}

@@ -129,7 +129,8 @@ def _gates(manifest: Mapping[str, Any]) -> str:
         before, after = (in_words(Agreement(**agreement[stage])) for stage in ("before", "after"))
         rated = (
             f"- **Agreement** on {agreement['attribute']}: {before} before filtering, {after} after, with "
-            f"{agreement['retention']:.0%} of the items retained. Dropping items on which raters disagree raises "
-            "agreement by construction."
+            f"{agreement['retention']:.0%} of the {agreement['items']} rated items retained; {agreement['matched']} of "
+            "them are conversations that passed the filters. Dropping items on which raters disagree raises agreement "
+            "by construction."
         )
     return "\n".join([*lines, rated, f"- **Seed**: {recipe['seed']}.", ""])

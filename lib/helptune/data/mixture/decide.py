@@ -12,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from helptune.data.agreement.gate import check, filtered
+from helptune.data.agreement.gate import check, filtered, with_at_least
 from helptune.data.agreement.ratings import read_ratings
 from helptune.data.duplicates import NearDuplicates
 from helptune.data.mixture.index import Drop, Index
@@ -64,27 +64,35 @@ def _words(index: Index, row: int) -> str:
 
 
 def require_agreement(index: Index, rule: Agreement, home: Path) -> dict[str, Any]:
-    """Drop conversations on which the raters disagree; what a manifest says of them, {} without a raters' file.
+    """Drop rated conversations that the gate's filters do not keep; what a manifest says of them, {} without ratings.
 
-    Raises DataError for a file that cannot be read, and for raters whose agreement does not pass the gate.
+    Raises DataError for a file that cannot be read, ratings of other conversations than these, and raters whose
+    agreement does not pass the gate.
     """
     if not rule.ratings:
         return {}
     found = read_ratings(home / rule.ratings)
     if rule.attribute not in found:
         raise DataError(f"agreement: {rule.ratings} has no {rule.attribute!r} but {', '.join(found)}")
-    ratings = found[rule.attribute]
+    ratings, rated = found[rule.attribute], set(found[rule.attribute].items)
+    if not (matched := len(rated.intersection(index.ids))) and index.ids:
+        raise DataError(
+            f"agreement: no item of {rule.ratings}, such as {min(rated, default='')!r}, is the id of a conversation "
+            f"that passed the filters, such as {min(index.ids)!r}; name items by these ids"
+        )
     verdict = check(ratings, rule.gate)
     if not verdict.passed:
         raise DataError(f"agreement on {rule.attribute}: {verdict}")
-    gone = set(ratings.items) - set(filtered(ratings, rule.gate.max_spread, rule.gate.min_ratings).items)
+    enough = set(with_at_least(ratings, rule.gate.min_ratings).items)
+    kept = set(filtered(ratings, rule.gate.max_spread, rule.gate.min_ratings).items)
+    few = Drop("agreement", "too_few_ratings", f"fewer than {rule.gate.min_ratings} ratings of {rule.attribute}")
+    apart = Drop("agreement", "raters_disagree", f"its ratings of {rule.attribute} are too far apart")
     for row in index.alive:
-        if index.ids[row] in gone:
-            index.drops[row] = Drop(
-                "agreement", "raters_disagree", f"its ratings of {rule.attribute} are too far apart"
-            )
+        if (id := index.ids[row]) in rated and id not in kept:
+            index.drops[row] = apart if id in enough else few
     before, after = asdict(verdict.before), asdict(verdict.after)
-    return {"attribute": rule.attribute, "before": before, "after": after, "retention": verdict.retention}
+    told = {"attribute": rule.attribute, "before": before, "after": after, "retention": verdict.retention}
+    return told | {"items": verdict.total, "matched": matched}
 
 
 def drop_unsafe(index: Index, files: Iterable[Path]) -> None:

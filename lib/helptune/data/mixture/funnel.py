@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from helptune.data.mixture.index import Index
+from helptune.errors import RunError
 
 STAGES = ("read", "source", "filter", "duplicates", "decontamination", "agreement", "safety", "balance")
 """In the order in which a record meets them: its reader, the filters, ..."""
@@ -34,7 +35,7 @@ class Funnel:
 
 
 def funnel(index: Index, keys: Sequence[str]) -> Funnel:
-    """Raises AssertionError if a record was lost: what is read is either kept, or dropped with a reason."""
+    """Raises RunError if a record was lost: what is read is either kept, or dropped with a reason."""
     read: Counter[str] = Counter()
     steps: Counter[tuple[str, str, str]] = Counter()
     for chunk in index.chunks:
@@ -52,7 +53,12 @@ def funnel(index: Index, keys: Sequence[str]) -> Funnel:
     found = Funnel(
         {key: read[key] for key in keys}, tuple(Step(*name, n) for name, n in rows), {k: kept[k] for k in keys}
     )
-    assert sum(read.values()) == sum(s.count for s in found.steps) + sum(kept.values()), "a record was lost"
+    told = sum(step.count for step in found.steps) + sum(kept.values())
+    if told != sum(read.values()):
+        raise RunError(
+            f"{sum(read.values()):,} records were read, and {told:,} are accounted for; a file of the unfinished build "
+            "is damaged: remove its folder, .NAME.building beside the dataset, and build again"
+        )
     return found
 
 

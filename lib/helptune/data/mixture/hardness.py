@@ -23,8 +23,9 @@ LOSS = "loss"
 Losses = Callable[[Sequence[Conversation]], Mapping[str, float]]
 """Conversations -> nats per token of each one's last answer under the base model, by id."""
 
-_LONGEST = 12_000
-"""Characters. The estimate of a longer conversation stays: it would cost minutes, and fit no small model's context."""
+_LONGEST, _SPEAKER = 12_000, 16
+"""Bytes, and what the name of a turn's speaker takes of them at most. The estimate of a longer conversation stays: it
+would cost minutes, and fit no small model's context. A token is a byte or more, so there are no more tokens."""
 
 
 def estimate_by_loss(index: Index, losses: Losses) -> None:
@@ -45,6 +46,11 @@ def _estimates(chunk: Chunk, rows: Sequence[int], losses: Losses) -> dict[int, s
     wanted = np.isin(np.arange(max(rows, default=-1) + 1), rows)
     records = compress(chunk.records("kept.jsonl"), wanted)
     found = dict(zip(rows, map(parse_conversation, records), strict=True))
-    short = {row: c for row, c in found.items() if sum(len(m.content) for m in c.messages) <= _LONGEST}
+    short = {row: c for row, c in found.items() if _bytes(c) <= _LONGEST}
     known = losses(list(short.values())) if short else {}
     return {row: estimate(c, known[c.id]) for row, c in short.items()}
+
+
+def _bytes(conversation: Conversation) -> int:
+    """Of its transcript, "User: ...", in UTF-8, or a few more."""
+    return sum(len(message.content.encode()) + _SPEAKER for message in conversation.messages)

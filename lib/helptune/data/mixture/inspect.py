@@ -40,7 +40,7 @@ class Sample:
 def samples(folder: Path, wanted: Wanted, count: int = 5, seed: int = 0) -> list[Sample]:
     """`count` of those that fit, drawn with `seed`, in their order in the files. Memory holds these alone.
 
-    Raises DataError when `folder` is no dataset, and when nothing fits, with the reasons that are there.
+    Raises DataError when `folder` is no dataset, and when nothing fits, with the reasons and sources that are there.
     """
     manifest, draw = read_manifest(folder), random.Random(seed)
     chosen: list[tuple[int, Sample]] = []
@@ -50,9 +50,11 @@ def samples(folder: Path, wanted: Wanted, count: int = 5, seed: int = 0) -> list
         elif (place := draw.randrange(number + 1)) < count:
             chosen[place] = (number, sample)
     if not chosen:
+        known = f"; sources, in the records' own words: {', '.join(sources(folder))}" if wanted.source else ""
         raise DataError(
             f"{folder}: nothing fits {_said(wanted)}; reasons for which records are missing: "
             + (", ".join(reasons(manifest)) or "none")
+            + known
         )
     return [sample for _, sample in sorted(chosen, key=lambda item: item[0])]
 

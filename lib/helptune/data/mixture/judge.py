@@ -11,6 +11,7 @@ from helptune.data.mixture.chunks import Chunk
 from helptune.data.mixture.recipe import Safety, fingerprint
 from helptune.data.safety.classifier import SafetyClassifier, Thresholds, Verdict
 from helptune.data.safety.classifier import judge as safety_judge
+from helptune.data.safety.refusal import is_refusal
 from helptune.errors import DataError, HelptuneError
 from helptune.files import write_text
 
@@ -26,10 +27,11 @@ def verdicts_file(safety: Safety, rows: Sequence[int]) -> str:
     return f"judged-{fingerprint(repr(safety), json.dumps(classifier_facts(safety)), json.dumps(rows))}.json"
 
 
-def judge(chunk: Chunk, rows: Sequence[int], safety: Safety) -> Chunk:
+def judge(chunk: Chunk, rows: Sequence[int], safety: Safety, labels_are_ours: bool) -> Chunk:
     """Write, for each of the chunk's kept `rows`, p_unsafe of each target, and the reason to drop it or "".
 
-    Raises DataError for a classifier that fails.
+    `labels_are_ours`: of the curated source, whose category `refuse` its writers gave. Any other source's is a claim
+    of the record. Raises DataError for a classifier that fails.
     """
     wanted = set(rows)
     records = compress(chunk.records("kept.jsonl"), (row in wanted for row in range(max(wanted, default=-1) + 1)))
@@ -38,7 +40,8 @@ def judge(chunk: Chunk, rows: Sequence[int], safety: Safety) -> Chunk:
     judged = {}
     for row, conversation, *own in zip(rows, conversations, *verdicts, strict=True):
         p_unsafe = {verdict.target: round(verdict.p_unsafe, 4) for verdict in own}
-        judged[row] = {"p_unsafe": p_unsafe, "reason": _reason(conversation, own)}
+        known_refusal = labels_are_ours and conversation.category == "refuse"
+        judged[row] = {"p_unsafe": p_unsafe, "reason": _reason(own, known_refusal or declines(conversation, own))}
     write_text(chunk.file(verdicts_file(safety, rows)), json.dumps(judged))
     return chunk
 
@@ -56,11 +59,21 @@ def _verdicts(conversations: Sequence[Conversation], target: str, safety: Safety
         ) from error
 
 
-def _reason(conversation: Conversation, verdicts: Sequence[Verdict]) -> str:
+def declines(conversation: Conversation, verdicts: Sequence[Verdict]) -> bool:
+    """Whether every answer declines. The verdict on the prompts is that on the worst of them and does not say which it
+    was, and what is declined in one turn may be done in the next: so one refusal among other answers clears nothing.
+
+    A classifier has one word for all answers, so it counts where there is one answer.
+    """
+    answers = [m.content for m in conversation.messages if m.role == "assistant"]
+    told = any(verdict.refusal for verdict in verdicts if verdict.target == "response")
+    return all(map(is_refusal, answers)) or (told and len(answers) == 1)
+
+
+def _reason(verdicts: Sequence[Verdict], declined: bool) -> str:
     """The first reason to drop it. An unsafe request that is declined is what a demonstration of refusal looks like."""
-    declines = conversation.category == "refuse" or any(v.refusal for v in verdicts if v.target == "response")
     reasons = [f"{v.target}_not_judged" for v in verdicts if v.unsafe is None]
-    reasons += [f"unsafe_{v.target}" for v in verdicts if v.unsafe and not (v.target == "prompt" and declines)]
+    reasons += [f"unsafe_{v.target}" for v in verdicts if v.unsafe and not (v.target == "prompt" and declined)]
     return (reasons or [""])[0]
 
 

@@ -107,9 +107,10 @@ class Recipe:
     """`filters` holds parameters by the name of a filter; `skip` names filters that are not wanted.
 
     `size` is the number of conversations wanted, 0 for as many as the weights allow; `heldout` of them are written
-    apart. `max_malformed` is the share of a source's rows above which a build stops; 1 never stops it.
-    `share_alike` admits sources whose licence binds what is made from them. `difficulty` says what a conversation that
-    nobody labelled is estimated from: `features`, or `loss`, which adds the base model's own, minutes a thousand.
+    apart, or a few fewer, as all answers to one prompt go together. `max_malformed` is the share of a source's rows
+    above which a build stops; 1 never stops it. `share_alike` admits sources whose licence binds what is made from
+    them. `difficulty` says what a conversation that nobody labelled is estimated from: `features`, or `loss`, which
+    adds the base model's own, minutes a thousand.
     """
 
     name: str

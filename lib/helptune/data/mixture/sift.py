@@ -16,7 +16,7 @@ import numpy as np
 from helptune.data.conversation import DIFFICULTIES, Conversation
 from helptune.data.decontaminate import Index, index_sets, matches, read_set
 from helptune.data.difficulty import estimate
-from helptune.data.duplicates import exact_key, signature
+from helptune.data.duplicates import exact_key, opening_key, signature
 from helptune.data.filters import FILTERS, Filter
 from helptune.data.mixture.chunks import Chunk
 from helptune.data.sources.build import LONGEST_REASON, is_number
@@ -97,6 +97,7 @@ def _index(kept: Sequence[Conversation], lines: Sequence[str]) -> dict[str, np.n
         "offset": np.cumsum([0, *sizes[:-1]], dtype=np.int64)[: len(kept)],
         "exact": np.array([np.frombuffer(exact_key(c), np.uint64) for c in kept], np.uint64).reshape(len(kept), 2),
         "signature": np.array([signature(c) for c in kept]),
+        "opening": np.array([opening_key(c) for c in kept], np.uint64),
         "difficulty": np.array([DIFFICULTIES.index(c.difficulty) for c in kept], np.int8),
         "quality": np.array([_quality(c) for c in kept], np.float32),
     }

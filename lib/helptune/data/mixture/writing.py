@@ -43,11 +43,20 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """Raises DataError for a folder that is no dataset."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if not isinstance(manifest, dict) or not {"name", "version", "funnel", "stages"} <= manifest.keys():
+        if not isinstance(manifest, dict) or not {"name", "version", "files", "funnel", "stages"} <= manifest.keys():
             raise ValueError(f"{MANIFEST} is of something else")
     except (OSError, ValueError) as error:
         raise DataError(f"{folder}: not a dataset of `helptune data build` ({error})") from error
     return manifest
+
+
+def require_as_built(folder: Path, manifest: dict[str, Any]) -> None:
+    """Raises DataError naming the first file of a finished dataset that is not what the build wrote."""
+    for name, facts in manifest["files"].items():
+        if not (folder / name).is_file() or file_sha256(folder / name) != facts["sha256"]:
+            raise DataError(
+                f"{folder / name}: is not what was built; remove {folder}, and the same command builds it again"
+            )
 
 
 def write_dataset(build: Build, folder: Path) -> None:

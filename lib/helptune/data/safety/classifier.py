@@ -24,8 +24,8 @@ class SafetyScore:
     """What a classifier says of one conversation's prompt or response.
 
     `categories` maps a policy to its own probability, where the classifier has policies of its own. `refusal`: the
-    response declines (always False for a prompt). `abstain`: the classifier cannot judge this text, and `p_unsafe`
-    means nothing. `model_hash` says which weights spoke.
+    response declines (always False for a prompt). `abstain`: the classifier cannot judge all of the text;
+    `p_unsafe` is then that of the part it can judge, 0 of none. `model_hash` says which weights spoke.
     """
 
     p_unsafe: float
@@ -74,7 +74,7 @@ class SafetyClassifier(Protocol):
 
 @dataclass(frozen=True)
 class Verdict:
-    """A score, and what made it a decision. `unsafe` is None where the classifier abstained."""
+    """A score, and what made it a decision. `unsafe` is None where the classifier abstained and saw nothing unsafe."""
 
     id: str
     target: str
@@ -95,7 +95,8 @@ def judge(
     """The verdict on each conversation, at the classifier's own thresholds unless others are given."""
     threshold = (thresholds or classifier.thresholds).of(target)
     for conversation, score in zip(conversations, classifier.score(conversations, target), strict=True):
-        unsafe = None if score.abstain else score.p_unsafe >= threshold
+        over = score.p_unsafe >= threshold  # a turn that cannot be judged does not clear one that can
+        unsafe = None if score.abstain and not over else over
         yield Verdict(
             conversation.id, target, score.p_unsafe, unsafe, score.refusal,
             classifier.name, classifier.version, threshold,

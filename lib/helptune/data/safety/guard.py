@@ -100,7 +100,7 @@ class Guard:
         for conversation, rows, fit in zip(conversations, asked, fits, strict=True):
             refusal = target == "response" and any(map(is_refusal, _assistant(conversation)))
             if not fit:
-                scores.append(SafetyScore(0.5, {}, refusal, True, self.model_hash))
+                scores.append(SafetyScore(0.0, {}, refusal, True, self.model_hash))
                 continue
             found = np.array([next(answers) for _ in rows]).reshape(-1, len(self.guidelines)).max(axis=0)
             categories = dict(zip(self.guidelines, map(float, found), strict=True))

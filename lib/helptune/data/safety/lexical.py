@@ -160,7 +160,7 @@ class LexicalScreen:
         for texts, end in zip(batch, ends, strict=True):
             own = slice(end - len(texts), end)
             judged = known[own] >= _KNOWN
-            p_unsafe = float(max(p[own][judged], default=0.5))
+            p_unsafe = float(max(p[own][judged], default=0.0))
             refusal = target == "response" and any(map(is_refusal, texts))
             scores.append(SafetyScore(p_unsafe, {}, refusal, not judged.all() or not texts, self.model_hash))
         return scores

@@ -131,7 +131,7 @@ class Probe:
         for conversation, start, end in zip(conversations, [0, *ends], ends, strict=False):
             answers = [m.content for m in conversation.messages if m.role == "assistant"]
             refusal = target == "response" and any(map(is_refusal, answers))
-            p_unsafe = float(max(p[start:end], default=0.5))
+            p_unsafe = float(max(p[start:end], default=0.0))
             scores.append(SafetyScore(p_unsafe, {}, refusal, start == end, self.model_hash))
         return scores
 
