@@ -20,8 +20,8 @@ def card(tmp_path):
     def run(conversations, meta=None, **changes):
         lines = [
             {"id": f"a-{i}", "source": "mine", "license": "MIT", "meta": meta or {}}
-            | {"messages": [{"role": role, "content": said} for role, said in zip(("user", "assistant"), turns)]}
-            for i, turns in enumerate(conversations)
+            | {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]}
+            for i, (asked, answered) in enumerate(conversations)
         ]
         (tmp_path / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         build(replace(RECIPE, **changes), tmp_path, tmp_path / "out", workers=1)
