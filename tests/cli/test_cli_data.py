@@ -76,7 +76,7 @@ def test_the_place_of_a_hashed_set_holds_in_a_recipe_of_any_folder(home, monkeyp
     (home / "elsewhere").mkdir()
     recipe = home / "elsewhere" / "r.toml"
     recipe.write_text((home / "r.toml").read_text() + result.stdout.partition("in a recipe: ")[2].replace("] ", "]\n"))
-    check(read_recipe(recipe), home)
+    check(read_recipe(recipe), recipe.parent)
 
 
 @pytest.fixture
