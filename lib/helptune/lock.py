@@ -21,14 +21,21 @@ _GLANCES = 5
 def working_alone(folder: Path) -> Iterator[None]:
     """Within the block no other process of this machine can enter it for the same directory.
 
-    Raises RunError when one is in it already.
+    Raises RunError when one is in it already, and when the directory went while this one waited: whoever works in
+    it may remove it, and a lock on what was removed keeps nobody out of what takes its place.
     """
-    handle = os.open(folder, os.O_RDONLY)
+    removed = RunError(f"{folder} was removed by another process that worked in it; run the command again")
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError as error:
+        raise removed from error
     try:
         if not any(_lock(handle, fcntl.LOCK_EX, pause) for pause in (0, *[0.02] * _GLANCES)):
             raise RunError(
                 f"another process is working on {folder}: wait until it is done, or choose another directory"
             )
+        if not _is_at(handle, folder):
+            raise removed
         yield
     finally:
         os.close(handle)
@@ -44,6 +51,13 @@ def is_worked_on(folder: Path) -> bool:
         return not _lock(handle, fcntl.LOCK_SH)
     finally:
         os.close(handle)
+
+
+def _is_at(handle: int, folder: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(folder))
+    except FileNotFoundError:
+        return False
 
 
 def _lock(handle: int, kind: int, pause: float = 0.0) -> bool:

@@ -82,7 +82,8 @@ def hash_prompts(
 
     hashed = hash_file(prompts, name, source, spdx)
     write_set(out, hashed)
-    print(f'{out}: {len(hashed.hashes)} prompts; name it in a recipe: [decontamination] sets = ["{out}"]')
+    place = json.dumps(str(out.resolve()))  # a recipe reads a path from its own folder
+    print(f"{out}: {len(hashed.hashes)} prompts; name it in a recipe: [decontamination] sets = [{place}]")
 
 
 @data.command("agreement")
@@ -147,15 +148,21 @@ def safety(
         Path | None, typer.Option(help="Folder of train, dev and test files.", show_default="the shipped set")
     ] = None,
     which: Annotated[str, typer.Option(help="lexical, probe or all.")] = "all",
+    as_json: AsJson = False,
 ) -> None:
     """Train the safety screens: fit on train, choose and calibrate on dev, measure once on test.
 
     Example: [bold]helptune data safety --out runs/safety --which lexical[/bold]
     """
     from helptune.data.safety.labelled import SHIPPED
+    from helptune.data.safety.show import show
     from helptune.data.safety.train import train_safety
 
-    print(json.dumps(train_safety(labelled or SHIPPED, out, which), indent=1))
+    found = train_safety(labelled or SHIPPED, out, which)
+    if as_json:
+        print(json.dumps(found))
+    else:
+        show(found, console())
 
 
 @data.command("screen")

@@ -1,4 +1,4 @@
-"""helptune data: build, inspect, hash and agreement, as a user types them."""
+"""helptune data: build, inspect, hash, agreement and safety, as a user types them."""
 
 import json
 
@@ -7,9 +7,15 @@ from typer.testing import CliRunner
 
 from helptune.cli import app
 from helptune.data import difficulty
+from helptune.data.agreement.coefficients import MEASURES
 from helptune.data.conversation import load_curated
+from helptune.data.mixture.inputs import check
+from helptune.data.mixture.recipe import read_recipe
+from helptune.data.safety import train
+from helptune.data.safety.weights import SHIPPED
 
 RUN = CliRunner()
+MEASURED = [(name, level) for name, levels in MEASURES.items() for level in levels]
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +63,7 @@ def test_inspect_shows_samples_of_what_was_kept_and_of_what_was_dropped(built):
 def test_a_hashed_set_holds_no_prompt_and_stops_a_build(home):
     exam = home / "exam.json"
     result = RUN.invoke(app, ["data", "hash", str(home / "prompts.jsonl"), "--out", str(exam), "--name", "exam"])
-    assert "1 prompts; name it in a recipe" in result.stdout
+    assert f'1 prompts; name it in a recipe: [decontamination] sets = ["{exam}"]' in result.stdout
     assert load_curated("train")[2].messages[0].content not in exam.read_text()
     recipe = home / "gated.toml"
     recipe.write_text((home / "r.toml").read_text() + '[decontamination]\nsets = ["exam.json"]\n')
@@ -65,16 +71,57 @@ def test_a_hashed_set_holds_no_prompt_and_stops_a_build(home):
     assert "match prompts of an evaluation set: a-2" in str(stopped.exception)
 
 
-def test_agreement_is_told_as_json(home):
+def test_the_place_of_a_hashed_set_holds_in_a_recipe_of_any_folder(home, monkeypatch):
+    monkeypatch.chdir(home)
+    result = RUN.invoke(app, ["data", "hash", "prompts.jsonl", "--out", "here.json"])
+    (home / "elsewhere").mkdir()
+    recipe = home / "elsewhere" / "r.toml"
+    text = (home / "r.toml").read_text().replace("a.jsonl", "../a.jsonl")
+    recipe.write_text(text + result.stdout.partition("in a recipe: ")[2].replace("] ", "]\n"))
+    check(read_recipe(recipe), recipe.parent)
+
+
+@pytest.fixture
+def ratings(home):
     rows = [
         {"item": str(i), "rater": r, "rating": (i + (r == "q" and i == 0)) % 5, "attribute": "helpfulness"}
         for i in range(25)
         for r in "pq"
     ]
     (home / "ratings.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    result = RUN.invoke(app, ["data", "agreement", str(home / "ratings.jsonl"), "--json"])
+    return home / "ratings.jsonl"
+
+
+def test_agreement_is_told_as_json(ratings):
+    result = RUN.invoke(app, ["data", "agreement", str(ratings), "--json"])
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)
+    found = json.loads(result.stdout)
+    assert [(row["measure"], row["level"]) for row in found] == MEASURED
+    assert {(row["attribute"], row["stage"], row["total"], row["raters"]) for row in found} == {
+        ("helpfulness", "all", 25, 2)
+    }
+    assert all(0.9 < row["value"] < 1 for row in found)  # one item of 25 is rated 0 and 1
+
+
+def test_agreement_in_a_narrow_terminal_names_every_measure(ratings, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = RUN.invoke(app, ["data", "agreement", str(ratings)]).output
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "…" not in shown
+    rows = [line for line in shown.splitlines() if line.startswith("│")]
+    for name, level in MEASURED:
+        assert any(f"{name}, {level}" in row for row in rows)
+
+
+def test_the_safety_screens_are_shown_as_a_table_or_told_as_json(tmp_path, monkeypatch):
+    measured = json.loads((SHIPPED / train.MEASURES).read_text())
+    monkeypatch.setattr(train, "train_safety", lambda *_: measured)
+    monkeypatch.setenv("COLUMNS", "200")
+    shown = RUN.invoke(app, ["data", "safety", "--out", str(tmp_path)]).output
+    assert "probe, responses" in shown
+    assert f"{measured['lexical']['test']['prompt']['recall']['value']:.3f}" in shown
+    told = RUN.invoke(app, ["data", "safety", "--out", str(tmp_path), "--json"]).output
+    assert json.loads(told) == measured
 
 
 def test_a_new_fit_of_difficulty_goes_where_it_is_told_to_and_nowhere_else(tmp_path, monkeypatch):

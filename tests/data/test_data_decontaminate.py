@@ -18,14 +18,13 @@ from helptune.data.decontaminate import (
     matches,
     prompts_of,
     read_set,
-    shipped_sets,
     write_set,
 )
 from helptune.data.words import words
 from helptune.errors import DataError
 
 TRAIN, HELDOUT = load_curated("train"), load_curated("heldout")
-INDEX = index_sets(shipped_sets())
+INDEX = index_sets([read_set(path) for path in sorted(EVALUATION_SETS.glob("*.json"))])
 LONG_ENOUGH = [c for c in HELDOUT if len(words(c.messages[0].content)) >= SHORT]
 
 
@@ -161,7 +160,29 @@ def test_a_file_of_prompts_may_have_any_of_the_usual_forms(tmp_path):
     assert (hashed.name, hashed.license) == ("prompts", "unknown")
     first = len(prompts_of({"turns": [m.content for m in HELDOUT[0].prompt if m.role == "user"]}))
     assert len(hashed.lengths) == first + 1 + 1 + 3 + 1
-    with pytest.raises(DataError, match=r"prompts.jsonl:1: has no text under"):
-        (tmp_path / "bad").mkdir()
-        (tmp_path / "bad" / "prompts.jsonl").write_text('{"text": "x"}')
-        hash_file(tmp_path / "bad" / "prompts.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('{"text": "x"}', ":1: has no text under"),
+        ('A prompt.\n{"messages": [{"role": "user"}]}', ":2: has no text under"),
+        ('{"prompt": ' + "[" * 100_000, ":1: maximum recursion depth"),
+        ('{"prompt": ', ":1: Expecting value"),
+        ('[{"prompt": "Name a river."}, {"prompt": "Name a lake."}]', ":1: begins like a JSON array"),
+        ('[\n  {"prompt": "Name a river."}\n]', ":1: begins like a JSON array"),
+        ('["Name a river.", "Name a lake."]', ":1: begins like a JSON array"),
+        ("", ": holds no prompt"),
+        ("\n...\n", ": holds no prompt"),
+    ],
+)
+def test_a_file_that_gives_no_prompts_is_an_error(tmp_path, text, says):
+    (tmp_path / "prompts.jsonl").write_text(text)
+    with pytest.raises(DataError) as error:
+        hash_file(tmp_path / "prompts.jsonl")
+    assert str(error.value).startswith(f"{tmp_path / 'prompts.jsonl'}{says}")
+
+
+def test_a_prompt_may_begin_with_a_bracket(tmp_path):
+    (tmp_path / "prompts.txt").write_text("[1, 2, 3] is a list of what?\n" + json.dumps({"prompt": '["a"] is what?'}))
+    assert len(hash_file(tmp_path / "prompts.txt").hashes) == 2

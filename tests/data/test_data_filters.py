@@ -47,6 +47,7 @@ DROPS = {
         answer("Paris is the capital.</s>"),
         answer("<s> Paris is the capital."),
         answer("Paris is the capital.\n\nHuman: And of Spain?\n\nAssistant: Madrid."),
+        answer("Paris is the capital.\n \n\n \t\nHuman: And of Spain?"),
         answer("Assistant: Sure, here it is."),
         chat("### Instruction:\nWrite a poem\n\n### Response:", "Roses."),
         answer("<｜begin▁of▁sentence｜>Paris."),

@@ -101,6 +101,7 @@ def test_the_same_rater_cannot_rate_an_item_twice(tmp_path):
         ("item,rater,rating,rating\n", ":1: a column comes twice"),
         ("item,rater,rating\na,x\n", ":2: expected 3 cells, found 2"),
         ("item,rater,rating\na,x,good\n", ":2: field 'rating' must be a whole number from 0 to 100, or null"),
+        (f"item,rater,rating\na,x,{'9' * 5_000}\n", ":2: field 'rating' must be a whole number from 0 to 100, or null"),
         ('item,rater,rating\na,"x,3\n', ":2: not valid CSV"),
         ("item,rater,rating\n", ": holds no ratings"),
     ],

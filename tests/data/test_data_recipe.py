@@ -50,6 +50,10 @@ def test_filters_take_their_parameters_by_name(tmp_path):
         (f'name = "x"\n[balance]\nper_cell = -1\n{ONE}', "balance.per_cell: must be 0 or more"),
         (f'name = "x"\n[safety]\ntargets = []\n{ONE}', "safety.targets: must be prompt, response or both"),
         ('name = "x"\nsource = "curated"', "source must be of type list"),
+        (
+            f'name = "x"\n[duplicates]\nthreshold = 0.5\n{ONE}',
+            "duplicates.threshold: must be from 0.7 to 1; pairs less",
+        ),
         ("[", "recipe.toml: not a recipe"),
     ],
 )

@@ -1,8 +1,9 @@
 """Somebody else's classifier is held to the interface: nothing but a score passes for one."""
 
 import json
+import socket
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import ModuleType
 
@@ -152,13 +153,57 @@ def test_a_server_that_changes_under_way_is_noticed():
             theirs.score(CONVERSATIONS[:1])
 
 
+@contextmanager
+def listener(answer):
+    """What listens on a port and says `answer`, or nothing, whatever it is asked; yields its URL."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve():
+            with suppress(OSError):
+                while True:
+                    connection = listening.accept()[0]
+                    if answer is None:
+                        held.append(connection)
+                    else:
+                        connection.sendall(answer)
+                        connection.shutdown(socket.SHUT_WR)
+                        held.append(connection)
+
+        held = []
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        listening.shutdown(socket.SHUT_RDWR)
+        for connection in held:
+            connection.close()
+
+
 def test_a_server_that_is_not_there_is_named():
-    with pytest.raises(DataError, match="no answer within"):
-        external.connect("http://127.0.0.1:9/", timeout=1, retries=1)
+    with listener(b"") as url:
+        pass
+    with pytest.raises(DataError, match=f"{url}: cannot be reached .*refused"):
+        external.connect(url, timeout=1, retries=1)
 
 
-@pytest.mark.parametrize("url", ["http:", "http://", "https:///path"])
-def test_a_url_needs_a_host(url):
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (None, "no answer within 0.05 s"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "gives no answer in HTTP"),
+    ],
+)
+def test_a_server_that_does_not_answer_is_told_from_one_that_answers_otherwise(answer, said):
+    with listener(answer) as url, pytest.raises(DataError, match=f"{url}: {said}"):
+        external.connect(url, timeout=0.05 if answer is None else 5, retries=1)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http:", "http://", "https:///path", "http://[::1", "http://localhost:99999/x", "http://localhost:x/",
+        "http://exa mple/x", "http://localhost/\x01", "http://exämple.org/",
+    ],
+)  # fmt: skip
+def test_a_url_needs_a_host_and_to_be_one(url):
     with pytest.raises(SettingError, match="not a URL of a classifier"):
         find(url)
 

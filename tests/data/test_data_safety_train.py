@@ -61,6 +61,22 @@ def test_what_is_measured_is_what_is_written(trained):
     assert set(said["lexical"]["test"]["response"]) >= named
 
 
+def test_figures_of_other_sets_do_not_stand_beside_these(trained, tmp_path, monkeypatch):
+    _, out, said = trained
+    other, shared = write_small_set(tmp_path), tmp_path / "out"
+    shared.mkdir()
+    (shared / "measures.json").write_bytes((out / "measures.json").read_bytes())
+    monkeypatch.setattr(train, "_fit_embedded_probe", train.fit_lexical)
+    assert train.train_safety(other, shared, "probe")["lexical"] == said["lexical"]  # the same texts
+    records = (other / "test.jsonl").read_text().splitlines(keepends=True)
+    (other / "test.jsonl").write_text("".join(records[:-1]))
+    found = train.train_safety(other, shared, "probe")
+    assert found["sets"]["test"]["n"] == len(records) - 1
+    assert "probe" in found
+    assert "lexical" not in found
+    assert json.loads((shared / "measures.json").read_text()) == found
+
+
 def test_the_threshold_keeps_its_promise_on_the_development_split(trained):
     for figures in trained[2]["lexical"]["dev"].values():
         assert figures["false positives"]["value"] <= 0.01

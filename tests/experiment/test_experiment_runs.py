@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from importlib.metadata import version
 
@@ -12,6 +13,7 @@ import jax
 import psutil
 import pytest
 
+from helptune import lock
 from helptune.errors import RunError
 from helptune.experiment.config import RunConfig, read_config
 from helptune.experiment.environment import PACKAGES, environment
@@ -115,6 +117,31 @@ def test_two_processes_never_work_on_one_run(run):
     first.communicate()
     assert not is_worked_on(run)
     with working_alone(run):
+        pass
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_folder_that_is_removed_while_one_waits_for_it_is_not_worked_in(tmp_path, monkeypatch, again):
+    """Two builds of one dataset: the first is done and removes its working folder; a third may make it again."""
+    folder = tmp_path / "out.building"
+    folder.mkdir()
+    first = ExitStack()
+    first.enter_context(working_alone(folder))
+
+    def done(pause):
+        if pause and folder.exists():
+            folder.rmdir()
+            first.close()
+            if again:
+                folder.mkdir()
+
+    monkeypatch.setattr(lock.time, "sleep", done)
+    with pytest.raises(RunError, match="was removed by another process"), working_alone(folder):
+        pass
+
+
+def test_a_folder_that_is_gone_cannot_be_worked_in(tmp_path):
+    with pytest.raises(RunError, match="was removed by another process"), working_alone(tmp_path / "gone"):
         pass
 
 

@@ -7,12 +7,14 @@ from being guessed: who has the prompts can tell that they are the ones.
 """
 
 import json
+import re
 from base64 import b64decode, b64encode
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +32,7 @@ SHORT = 8
 TURN = 5
 """Below this many words a prompt must be a whole turn: "tell me a joke" stands in many prompts by chance."""
 EVALUATION_SETS = Path(__file__).parent / "evalsets"
+_ARRAY = re.compile(r'\s*\[\s*(?:[{"]|$)')
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ def read_set(path: Path) -> HashSet:
         hashes = tuple(tuple(np.frombuffer(b64decode(h, validate=True), "<u8").tolist()) for h in record["hashes"])
         found = HashSet(record["name"], record["source"], record["license"], tuple(record["lengths"]), hashes)
         count = record["count"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{path}: not a hashed evaluation set ({type(error).__name__}: {error})") from error
     expected = {"n": N, "short": SHORT, "normalization": NORMALIZATION}
     if made != expected:
@@ -98,8 +101,14 @@ def read_set(path: Path) -> HashSet:
 
 
 def hash_file(path: Path, name: str = "", source: str = "", license: str = "unknown") -> HashSet:
-    """The set of a file of prompts: JSON lines or plain text lines, see `prompts_of`."""
-    return hash_set(read_prompts(path), name or path.stem, source or path.name, license)
+    """The set of a file of prompts: JSON lines or plain text lines, see `prompts_of`.
+
+    Raises DataError for a file without a prompt, and as `read_prompts` does.
+    """
+    found = hash_set(read_prompts(path), name or path.stem, source or path.name, license)
+    if not found.hashes:
+        raise DataError(f"{path}: holds no prompt; write one a line, as plain text or as a JSON object")
+    return found
 
 
 def read_prompts(path: Path) -> Iterator[str]:
@@ -109,12 +118,17 @@ def read_prompts(path: Path) -> Iterator[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
     for number, line in enumerate(lines, start=1):
+        if _ARRAY.match(line):
+            raise DataError(
+                f"{path}:{number}: begins like a JSON array; write one record a line, and a prompt that begins so "
+                'as {"prompt": ...}'
+            )
         if not line.lstrip().startswith("{"):
             yield from filter(None, [line.strip()])
             continue
         try:
             yield from prompts_of(json.loads(line))
-        except (ValueError, DataError) as error:
+        except (ValueError, RecursionError, DataError) as error:
             raise DataError(f"{path}:{number}: {error}") from error
 
 
@@ -125,7 +139,9 @@ def prompts_of(record: dict) -> list[str]:
     and all of them as one text.
     """
     if isinstance(record.get("messages"), list):
-        turns = [m["content"] for m in record["messages"] if isinstance(m, dict) and m.get("role") == "user"]
+        turns: list[Any] = [
+            m.get("content") for m in record["messages"] if isinstance(m, dict) and m.get("role") == "user"
+        ]
     elif isinstance(record.get("turns"), list):
         turns = record["turns"]
     else:
@@ -145,10 +161,6 @@ def hash_curated() -> HashSet:
 def write_curated(folder: Path = EVALUATION_SETS) -> None:
     """Renew the shipped file; to be run when the held-out conversations have changed."""
     write_set(folder / "curated-heldout.json", hash_curated())
-
-
-def shipped_sets() -> list[HashSet]:
-    return [read_set(path) for path in sorted(EVALUATION_SETS.glob("*.json"))]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,10 @@ from helptune.text import markdown_table, printable
 _LENGTHS = (25, 50, 100, 200, 400, 800)
 """Upper ends of the classes of length, in words over all turns."""
 
+NOT_STATED = "not stated"
+_LANGUAGES = {"helptune-curated": "en"}
+"""Of sources whose records do not name theirs one by one, but are in one language by construction."""
+
 
 @dataclass
 class Description:
@@ -29,7 +33,7 @@ class Description:
             "license": conversation.license,
             "category": conversation.category or "none given",
             "difficulty": conversation.difficulty or "none given",
-            "language": str(conversation.meta.get("lang", "en")),
+            "language": str(conversation.meta.get("lang") or _LANGUAGES.get(conversation.source, NOT_STATED)),
             "user turns": str(sum(m.role == "user" for m in conversation.messages)),
             "words": next((f"up to {end}" for end in _LENGTHS if words <= end), f"above {_LENGTHS[-1]}"),
         }

@@ -4,7 +4,7 @@ Near duplicates share most of their word trigrams. MinHash (Broder, "On the rese
 1997) estimates that Jaccard similarity from a short signature, and banding (Leskovec, Rajaraman and Ullman, "Mining of
 Massive Datasets", ch. 3) finds the signatures worth comparing. What is compared is the whole conversation: one
 short answer to two prompts is worth learning from twice. So are two answers to one prompt, and a prompt that quotes a
-long text would make those alike: hence the last answers must have something in common too.
+long text, or a template, would make those alike: hence the last answers must have something in common too.
 """
 
 from collections.abc import Sequence
@@ -19,11 +19,18 @@ from helptune.data.words import words
 PERMUTATIONS, SEED = 128, 1
 SHINGLE = 3
 """Words in a shingle: at 3, two texts on one subject share few; at 1 they share many."""
-THRESHOLD = 0.8
+THRESHOLD, LEAST_THRESHOLD = 0.8, 0.7
+"""Below the least, too many pairs would never be compared."""
 ANSWER_PERMUTATIONS, ANSWER_THRESHOLD = 32, 0.3
 """Of the last answers alone: different answers share next to no trigrams, ten words with one edited 0.45."""
-BANDS, ROWS = 25, 5
-"""Pairs of similarity s become candidates with probability 1 - (1 - s^5)^25: .99995 at .8, .55 at .5."""
+BANDS, ROWS = 32, 4
+"""A band is ROWS values of the whole and one of the answer, so that a shared prompt alone makes no candidates.
+
+A pair whose wholes agree in a share s of their values, and whose answers do in n of 32, is compared with probability
+1 - (1 - s^4)^n: at a threshold of .8 .995 for n = 10, the fewest that count, and .9999 for n = 18; at .7 .94 and .993.
+"""
+BUCKET = 16
+"""Of a bucket the latest so many records are compared: a set with one template for all its texts fills a few."""
 
 
 def exact_key(conversation: Conversation) -> bytes:
@@ -65,7 +72,7 @@ def minhash(items: Sequence[str], permutations: int) -> UInt32[np.ndarray, " per
 
 
 class NearDuplicates:
-    """Signatures seen so far, at most 1 kB for each, in arrays that double when they are full.
+    """Signatures seen so far, some 1.2 kB for each, in arrays that double when they are full.
 
     Signatures are kept at 16 bits (Li and König, "b-bit minwise hashing", 2010): two values that differ agree in these
     once in 65,536. Each band has a table of buckets; `_head` names the last record of a bucket and `_next` the one
@@ -81,10 +88,13 @@ class NearDuplicates:
         return len(self.ids)
 
     def first_like(self, id: str, signature: UInt32[np.ndarray, "160"]) -> str | None:
-        """The id of the earliest record at least `threshold` similar; else None, and this record is added."""
+        """The id of the earliest record found to be at least `threshold` similar; else None, and this one is added.
+
+        At most BANDS * BUCKET records are compared, however many there are.
+        """
         short = signature.astype(np.uint16)
         buckets = self._buckets(short[None])[0]
-        near = self._similar(short, buckets)
+        near = self._similar(short, self._candidates(buckets))
         if near is not None:
             return self.ids[near]
         if len(self.ids) == len(self._signatures):
@@ -98,16 +108,21 @@ class NearDuplicates:
         self._head[_EVERY_BAND, buckets] = row
         return None
 
-    def _similar(self, short: np.ndarray, buckets: np.ndarray) -> int | None:
+    def _candidates(self, buckets: np.ndarray) -> np.ndarray:
+        """The latest BUCKET records of each bucket, each once, in the order in which they came."""
         bands, rows = _EVERY_BAND, self._head[_EVERY_BAND, buckets]
         found = []
-        while (there := rows >= 0).any():
-            bands, rows = bands[there], rows[there]
+        for _ in range(BUCKET):
+            bands, rows = bands[rows >= 0], rows[rows >= 0]
+            if not rows.size:
+                break
             found.append(rows)
             rows = self._next[rows, bands]
-        if not found:
+        return np.unique(np.concatenate(found)) if found else np.empty(0, np.int32)
+
+    def _similar(self, short: np.ndarray, candidates: np.ndarray) -> int | None:
+        if not candidates.size:
             return None
-        candidates = np.unique(np.concatenate(found))
         same = self._signatures[candidates] == short
         alike = same[:, :PERMUTATIONS].mean(axis=1) >= self.threshold
         alike &= same[:, PERMUTATIONS:].mean(axis=1) >= ANSWER_THRESHOLD
@@ -115,15 +130,15 @@ class NearDuplicates:
 
     def _buckets(self, short: np.ndarray) -> np.ndarray:
         """[N, BANDS]: the bucket of each signature in each band's table."""
-        bands = short[:, : BANDS * ROWS].reshape(-1, BANDS, ROWS).astype(np.uint64)
-        mixed = (bands * _ODD).sum(axis=2, dtype=np.uint64)
+        whole, answer = short[:, :PERMUTATIONS].reshape(-1, BANDS, ROWS), short[:, PERMUTATIONS:, None]
+        mixed = (np.concatenate([whole, answer], axis=2).astype(np.uint64) * _ODD).sum(axis=2, dtype=np.uint64)
         return ((mixed >> np.uint64(20)) & np.uint64(self._head.shape[1] - 1)).astype(np.int64)
 
     def _link(self, capacity: int) -> None:
         """Tables of twice as many buckets as there is room for, and every record in them."""
         count = len(self.ids)
         self._head = np.full((BANDS, 2 * capacity), -1, np.int32)
-        self._next = np.full((capacity, BANDS), -1, np.int32)
+        self._next = np.empty((capacity, BANDS), np.int32)
         for start in range(0, count, 4096):
             stop = min(start + 4096, count)
             buckets = self._buckets(self._signatures[start:stop])

@@ -6,10 +6,10 @@ and private networks (RFC 5737, RFC 1918). Names and street addresses are not lo
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import ip_address
 
-from helptune.data.conversation import Conversation, Message
+from helptune.data.conversation import Conversation
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,6 @@ def pii(conversation: Conversation) -> str | None:
     return None
 
 
-def redact(conversation: Conversation) -> Conversation:
-    """The conversation with [EMAIL], [PHONE], ... in place of what `find_pii` finds."""
-    return replace(conversation, messages=tuple(Message(m.role, _redacted(m.content)) for m in conversation.messages))
-
-
 def find_pii(text: str) -> list[Found]:
     """In the order of the text, without overlaps; the longer wins where two begin together."""
     found = [f for look, needs in _LOOKS if needs.search(text) for f in look(text)]
@@ -42,12 +37,6 @@ def find_pii(text: str) -> list[Found]:
         if not kept or f.start >= kept[-1].end:
             kept.append(f)
     return kept
-
-
-def _redacted(text: str) -> str:
-    for f in reversed(find_pii(text)):
-        text = f"{text[: f.start]}[{f.kind.upper()}]{text[f.end :]}"
-    return text
 
 
 _EMAIL = re.compile(

@@ -20,7 +20,7 @@ _FOREIGN = re.compile(
     re.DOTALL,
 )
 _ALPACA = re.compile(r"^### (?:Instruction|Response|Human|Assistant|User|Input):", re.MULTILINE)
-_SPEAKER = re.compile(r"(?:\AAssistant|\n\s*\n(?:Human|Assistant)): ?")
+_SPEAKER = re.compile(r"(?:\AAssistant|\n[^\S\n]*\n(?:Human|Assistant)): ?")
 _OTHER_SPEAKER = re.compile(r"^(?!(?:Human|Assistant|System):)[A-Z][\w .]{0,30}: \S", re.MULTILINE)
 _CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
 

@@ -21,6 +21,8 @@ from helptune.shapes import Bool, Int
 MISSING = -1
 TOP = 100
 """The highest rating: a wider scale is a measurement, and the tables of the measures grow with its square."""
+_DIGITS = 9
+"""Digits of a rating that is read as a number, so that a wrong one is a number too."""
 
 HELPSTEER2 = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
 _FIELDS = ("item", "rater", "rating", "attribute", "note")
@@ -137,7 +139,7 @@ def _parse(row: Any) -> tuple[str, str, str, int]:
         raise DataError("field 'rating' is missing; null says that the rater gave none")
     rating = row["rating"]
     if rating is not None and not (_is_whole(rating) and 0 <= rating <= TOP):
-        raise DataError(f"field 'rating' must be a whole number from 0 to {TOP}, or null, found {rating!r}")
+        raise DataError(f"field 'rating' must be a whole number from 0 to {TOP}, or null, found {rating!r:.60}")
     return _name(row, "item"), _name(row, "rater"), attribute, MISSING if rating is None else int(rating)
 
 
@@ -194,6 +196,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, dict]]:
                 raise DataError(f"{path}:{reader.line_num}: expected {len(header)} cells, found {len(cells)}")
             row: dict[str, Any] = dict(zip(header, cells, strict=True))
             rating = row["rating"].strip()
-            yield reader.line_num, row | {"rating": int(rating) if rating.isdecimal() else rating or None}
+            whole = rating.isdecimal() and len(rating) <= _DIGITS
+            yield reader.line_num, row | {"rating": int(rating) if whole else rating or None}
     except csv.Error as error:
         raise DataError(f"{path}:{reader.line_num}: not valid CSV ({error})") from error

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,30 +68,17 @@ def _measures(ratings: Ratings) -> Sequence[tuple[str, str]]:
 
 
 def show(rows: Sequence[dict[str, Any]], console: "Console") -> None:
-    """The rows as a table, and below it how to read them."""
+    """A table for each attribute and stage, and below them how to read them."""
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("attribute", "items", "kept", "ratings per item", "raters", "missing", "measure", "value", "interval")
-    shown = None
-    for row in rows:
-        least, mean, most = row["ratings_per_item"]
-        head = [
-            row["attribute"] or "–",
-            str(row["total"]),
-            f"{row['retention']:.0%}" if row["stage"] == "kept" else "all",
-            f"{mean:.1f} ({least} to {most})",
-            str(row["raters"]),
-            str(row["missing"]),
-        ]
-        if shown not in (None, head):
-            table.add_section()
-        value = "undefined" if row["value"] is None else f"{row['value']:.3f}"
-        interval = row["undefined"] if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
-        cells = [*([""] * len(head) if head == shown else head), f"{row['measure']}, {row['level']}", value, interval]
-        table.add_row(*(Text(printable(cell)) for cell in cells))
-        shown = head
-    console.print(table)
+    for title, part in groupby(rows, _title):
+        table = Table("measure", "value", "interval", title=Text(title), title_justify="left")
+        for row in part:
+            value = "undefined" if row["value"] is None else f"{row['value']:.3f}"
+            interval = row["undefined"] if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
+            table.add_row(f"{row['measure']}, {row['level']}", value, interval)
+        console.print(table)
     notes = [f"Intervals: {rows[0]['interval']}."] if rows else []
     notes += [NAMELESS] if any(row["anonymous"] for row in rows) else []
     left_out = max((row["pairs_left_out"] for row in rows), default=0)
@@ -100,3 +88,12 @@ def show(rows: Sequence[dict[str, Any]], console: "Console") -> None:
     notes += [BIAS] if any(row["stage"] == "kept" for row in rows) else []
     for note in notes:
         console.print(Text(note, style="dim"))
+
+
+def _title(row: dict[str, Any]) -> str:
+    least, mean, most = row["ratings_per_item"]
+    kept = f"the {row['retention']:.0%} that stay" if row["stage"] == "kept" else "all"
+    return printable(
+        f"{row['attribute'] or 'ratings'}: {row['total']} items ({kept}), {mean:.1f} ({least} to {most}) ratings an "
+        f"item, {row['raters']} raters, {row['missing']} missing"
+    )

@@ -10,7 +10,7 @@ from helptune.data.agreement.coefficients import Agreement
 from helptune.data.agreement.gate import in_words
 from helptune.data.conversation import read_conversations
 from helptune.data.croissant import Split, croissant
-from helptune.data.describe import Description, cell, describe, table
+from helptune.data.describe import NOT_STATED, Description, cell, describe, table
 from helptune.data.mixture.judge import NONE
 from helptune.data.sources.table import SOURCES
 from helptune.text import markdown_table
@@ -46,10 +46,11 @@ def card(manifest: Mapping[str, Any], splits: Mapping[str, Description]) -> str:
     """Markdown: a header, then the numbers of `manifest` and of the `splits` as tables."""
     rows = sum(found.rows for found in splits.values())
     own = licenses(splits)
+    languages = {lang for found in splits.values() for lang in found.counts.get("language", {})} - {NOT_STATED}
     header = {
         "pretty_name": manifest["name"],
         "license": own[0].lower() if len(own) == 1 else "other",
-        "language": sorted({lang for found in splits.values() for lang in found.counts.get("language", {})}),
+        **({"language": sorted(languages)} if languages else {}),
         "task_categories": ["text-generation"],
         "size_categories": [next((name for size, name in _SIZES if rows < size), "n>1M")],
         "tags": ["conversational", "instruction-tuning"],
@@ -110,9 +111,10 @@ def _reasons(manifest: Mapping[str, Any]) -> str:
 def _gates(manifest: Mapping[str, Any]) -> str:
     recipe, safety, agreement = manifest["recipe"], manifest["safety"], manifest["agreement"]
     sets, fate = recipe["decontamination"]["sets"], recipe["decontamination"]["on_match"]
+    kept_out = f"none of {', '.join(sets)} is among the prompts; a match "
+    kept_out += "would have failed the build" if fate == "fail" else "was dropped"
     lines = [
-        f"- **Evaluation prompts**: none of {', '.join(sets)} is among the prompts; a match "
-        f"{'would have failed the build' if fate == 'fail' else 'was dropped'}.",
+        f"- **Evaluation prompts**: {kept_out if sets else 'no set was asked for'}.",
         f"- **Duplicates**: conversations whose word sequences overlap by {recipe['duplicates']['threshold']:.0%} or "
         "more, as MinHash estimates it, count as one.",
     ]

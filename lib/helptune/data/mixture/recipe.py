@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from helptune.data.agreement.gate import Gate
+from helptune.data.duplicates import LEAST_THRESHOLD, THRESHOLD
 from helptune.data.safety.classifier import TARGETS
 from helptune.errors import SettingError
 from helptune.typed import built
@@ -59,7 +60,7 @@ class SourceSpec:
 class Duplicates:
     """Near-duplicates are those whose estimated Jaccard index is at least `threshold`; the first of them stays."""
 
-    threshold: float = 0.8
+    threshold: float = THRESHOLD
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,11 @@ class Recipe:
             (self.source, "source", "at least one [[source]]"),
             (self.size >= 0 and self.heldout >= 0, "size, heldout", "0 or more"),
             (0 <= self.max_malformed <= 1, "max_malformed", "a share from 0 to 1"),
-            (0 < self.duplicates.threshold <= 1, "duplicates.threshold", "above 0, at most 1"),
+            (
+                LEAST_THRESHOLD <= self.duplicates.threshold <= 1,
+                "duplicates.threshold",
+                f"from {LEAST_THRESHOLD} to 1; pairs less alike are not found reliably",
+            ),
             (self.decontamination.on_match in ("fail", "drop"), "decontamination.on_match", "fail or drop"),
             (0 <= self.safety.threshold <= 1, "safety.threshold", "a probability"),
             (

@@ -13,8 +13,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from http.client import HTTPException
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from helptune.data.conversation import Conversation
 from helptune.data.safety.classifier import SafetyClassifier, SafetyScore, Thresholds, check_target
@@ -82,9 +83,9 @@ class HttpClassifier:
             except urllib.error.HTTPError as error:
                 if (error.code < 500 and error.code != 429) or not left:
                     raise DataError(f"{self.url}: answers {error.code} {error.reason}") from error
-            except (OSError, ValueError) as error:
+            except (OSError, HTTPException, ValueError) as error:
                 if not left:
-                    raise DataError(f"{self.url}: no answer within {self.timeout:g} s ({error})") from error
+                    raise DataError(f"{self.url}: {_failure(error, self.timeout)}") from error
             time.sleep(_BACKOFF * 2 ** (self.retries - left))
         if len(body) > ANSWER_BYTES:
             raise DataError(f"{self.url}: answers with more than {ANSWER_BYTES >> 20} MiB")
@@ -103,15 +104,35 @@ def connect(url: str, timeout: float = 30.0, retries: int = 3) -> HttpClassifier
     Raises SettingError for anything but an http(s) URL without a password, DataError for a server that does not answer
     as `HttpClassifier` says.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise SettingError(f"{url}: not a URL of a classifier; give http://HOST/PATH or https://HOST/PATH")
+    parts = _parts(url)
+    if parts is None:
+        raise SettingError(f"{url!r}: not a URL of a classifier; give http://HOST/PATH or https://HOST/PATH")
     if parts.username or parts.password:
         raise SettingError(
             "the URL of a classifier cannot hold a password: it is written into every dataset's manifest"
         )
     answer = HttpClassifier(url, timeout, retries)._post({"target": "prompt", "conversations": []})
     return HttpClassifier(url, timeout, retries, _about(answer, url))
+
+
+def _parts(url: str) -> SplitResult | None:
+    """Of a URL that can be asked; of any other text None."""
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018  raises ValueError for one that is none
+    except ValueError:
+        return None
+    written = url.isascii() and url.isprintable() and " " not in url
+    return parts if written and parts.scheme in ("http", "https") and parts.hostname else None
+
+
+def _failure(error: Exception, timeout: float) -> str:
+    reason = getattr(error, "reason", error)  # of a URLError: what kept it from connecting
+    if isinstance(reason, TimeoutError):
+        return f"no answer within {timeout:g} s"
+    if isinstance(reason, OSError):
+        return f"cannot be reached ({reason})"
+    return f"gives no answer in HTTP ({type(reason).__name__}: {reason})"
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

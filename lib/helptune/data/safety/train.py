@@ -48,21 +48,23 @@ EXTRA = (False, True)
 def train_safety(folder: Path, out: Path, which: str = "all") -> dict[str, Any]:
     """Train `lexical`, `probe` or `all` on `folder`'s train, dev and test files; weights and measures.json go to `out`.
 
-    Gives what measures.json holds. The same files give the same bits on the same machine. Raises DataError for a
-    malformed or overlapping set, SettingError for an unknown classifier.
+    Gives what measures.json holds; earlier figures of the other classifier stay in it where they are of the same sets.
+    The same files give the same bits on the same machine. Raises DataError for a malformed or overlapping set,
+    SettingError for an unknown classifier.
     """
     known = (lexical.NAME, probe.NAME)
     if which not in ("all", *known):
         raise SettingError(f"classifier {which!r} is not one of all, {', '.join(known)}")
     splits = {split: load_labelled(split, folder) for split in SPLITS}
     check_splits(splits)
-    found = _earlier(out)
+    sets = {split: {"n": len(own), "sha256": set_sha256(own)} for split, own in splits.items()}
+    found = _earlier(out, sets)
     for name in known if which == "all" else (which,):
         fit = fit_lexical if name == lexical.NAME else _fit_embedded_probe
         chosen, classifier = fit(splits["train"], splits["dev"], out)
         figures = {split: measure(classifier, splits[split], classifier.thresholds) for split in ("dev", "test")}
         about = {"version": classifier.version, "thresholds": asdict(classifier.thresholds), "chosen": chosen}
-        found["sets"] = {split: {"n": len(own), "sha256": set_sha256(own)} for split, own in splits.items()}
+        found["sets"] = sets
         found[name] = about | figures
         if (folder / REFUSALS).is_file():
             refusals = load_refusals(folder)
@@ -172,10 +174,11 @@ def _calibrated(
     return load()
 
 
-def _earlier(out: Path) -> dict[str, Any]:
-    """What was measured of the other classifier, when one alone is trained again."""
+def _earlier(out: Path, sets: Mapping[str, Any]) -> dict[str, Any]:
+    """What was measured of the other classifier on the same sets, when one alone is trained again."""
     path = out / MEASURES
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found if found.get("sets") == sets else {}
 
 
 def _is_unsafe(record: Labelled) -> bool:
