@@ -10,13 +10,15 @@ A killed build goes on from the chunks that are done. Memory holds a few chunks,
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from helptune.data.conversation import Conversation, parse_conversation
 from helptune.data.sources.record import Read, Rejected
 from helptune.files import write_text, write_whole
 
@@ -50,6 +52,12 @@ class Chunk:
         with self.file(ending).open(encoding="utf-8") as lines:
             for line in lines:
                 yield json.loads(line)
+
+    def kept(self, rows: Sequence[int]) -> list[Conversation]:
+        """The conversations that passed the filters of these numbers, which ascend."""
+        wanted = set(rows)
+        chosen = (row in wanted for row in range(max(wanted, default=-1) + 1))
+        return [parse_conversation(record) for record in compress(self.records("kept.jsonl"), chosen)]
 
     def write(
         self,

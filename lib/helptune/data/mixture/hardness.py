@@ -5,12 +5,10 @@ The first pass has estimated it from what can be counted. Who computes the loss 
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from itertools import compress
 
-import numpy as np
 from tqdm import tqdm
 
-from helptune.data.conversation import DIFFICULTIES, Conversation, parse_conversation
+from helptune.data.conversation import DIFFICULTIES, Conversation
 from helptune.data.difficulty import estimate
 from helptune.data.mixture.chunks import Chunk
 from helptune.data.mixture.index import Index
@@ -43,10 +41,7 @@ def estimate_by_loss(index: Index, losses: Losses) -> None:
 
 
 def _estimates(chunk: Chunk, rows: Sequence[int], losses: Losses) -> dict[int, str]:
-    wanted = np.isin(np.arange(max(rows, default=-1) + 1), rows)
-    records = compress(chunk.records("kept.jsonl"), wanted)
-    found = dict(zip(rows, map(parse_conversation, records), strict=True))
-    short = {row: c for row, c in found.items() if _bytes(c) <= _LONGEST}
+    short = {row: c for row, c in zip(rows, chunk.kept(rows), strict=True) if _bytes(c) <= _LONGEST}
     known = losses(list(short.values())) if short else {}
     return {row: estimate(c, known[c.id]) for row, c in short.items()}
 

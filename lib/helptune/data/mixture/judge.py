@@ -3,13 +3,12 @@
 import json
 from collections.abc import Sequence
 from functools import cache
-from itertools import compress
 from typing import Any
 
-from helptune.data.conversation import Conversation, parse_conversation
+from helptune.data.conversation import Conversation
 from helptune.data.mixture.chunks import Chunk
 from helptune.data.mixture.recipe import Safety, fingerprint
-from helptune.data.safety.classifier import SafetyClassifier, Thresholds, Verdict
+from helptune.data.safety.classifier import SafetyClassifier, Thresholds, Verdict, turns
 from helptune.data.safety.classifier import judge as safety_judge
 from helptune.data.safety.refusal import is_refusal
 from helptune.errors import DataError, HelptuneError
@@ -33,9 +32,7 @@ def judge(chunk: Chunk, rows: Sequence[int], safety: Safety, labels_are_ours: bo
     `labels_are_ours`: of the curated source, whose category `refuse` its writers gave. Any other source's is a claim
     of the record. Raises DataError for a classifier that fails.
     """
-    wanted = set(rows)
-    records = compress(chunk.records("kept.jsonl"), (row in wanted for row in range(max(wanted, default=-1) + 1)))
-    conversations = [parse_conversation(record) for record in records]
+    conversations = chunk.kept(rows)
     verdicts = [_verdicts(conversations, target, safety) for target in safety.targets]
     judged = {}
     for row, conversation, *own in zip(rows, conversations, *verdicts, strict=True):
@@ -65,7 +62,7 @@ def declines(conversation: Conversation, verdicts: Sequence[Verdict]) -> bool:
 
     A classifier has one word for all answers, so it counts where there is one answer.
     """
-    answers = [m.content for m in conversation.messages if m.role == "assistant"]
+    answers = turns(conversation, "response")
     told = any(verdict.refusal for verdict in verdicts if verdict.target == "response")
     return all(map(is_refusal, answers)) or (told and len(answers) == 1)
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from helptune.data.conversation import Conversation
-from helptune.data.safety.classifier import UNCALIBRATED, SafetyScore, Thresholds, check_target
+from helptune.data.safety.classifier import UNCALIBRATED, SafetyScore, Thresholds, check_target, turns
 from helptune.data.safety.refusal import is_refusal
 from helptune.errors import WeightsError
 from helptune.gemma.base import Base
@@ -98,7 +98,7 @@ class Guard:
         answers = iter(self._yes([row for rows, fit in zip(asked, fits, strict=True) if fit for row in rows]))
         scores = []
         for conversation, rows, fit in zip(conversations, asked, fits, strict=True):
-            refusal = target == "response" and any(map(is_refusal, _assistant(conversation)))
+            refusal = target == "response" and any(map(is_refusal, turns(conversation, target)))
             if not fit:
                 scores.append(SafetyScore(0.0, {}, refusal, True, self.model_hash))
                 continue
@@ -169,7 +169,3 @@ def _token(tokenizer: Tokenizer, word: str) -> int:
     if len(ids) != 1:
         raise WeightsError(f"the tokenizer writes {word!r} as {len(ids)} tokens: it is not one of a yes/no guard model")
     return ids[0]
-
-
-def _assistant(conversation: Conversation) -> list[str]:
-    return [message.content for message in conversation.messages if message.role == "assistant"]

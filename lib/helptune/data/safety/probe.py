@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from helptune.data.conversation import Conversation
-from helptune.data.safety.classifier import TARGETS, SafetyScore, Thresholds, check_target
+from helptune.data.safety.classifier import TARGETS, SafetyScore, Thresholds, check_target, turns
 from helptune.data.safety.hidden import LENGTHS, Reading, cut_off, pooled
 from helptune.data.safety.labelled import POLICY, Labelled
 from helptune.data.safety.refusal import is_refusal
@@ -129,8 +129,7 @@ class Probe:
         p = head.probabilities(pooled(self._cut[head.place.layers], rows)) if rows else np.empty(0)
         scores = []
         for conversation, start, end in zip(conversations, [0, *ends], ends, strict=False):
-            answers = [m.content for m in conversation.messages if m.role == "assistant"]
-            refusal = target == "response" and any(map(is_refusal, answers))
+            refusal = target == "response" and any(map(is_refusal, turns(conversation, target)))
             p_unsafe = float(max(p[start:end], default=0.0))
             scores.append(SafetyScore(p_unsafe, {}, refusal, start == end, self.model_hash))
         return scores
