@@ -10,26 +10,21 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
+from mixtures import UNJUDGED, contents, different_texts, messages_file, recipe_of
 
 from helptune.data import difficulty
-from helptune.data.agreement.gate import Gate
-from helptune.data.conversation import DIFFICULTIES, load_curated, read_conversations
+from helptune.data.conversation import load_curated, read_conversations
 from helptune.data.decontaminate import hash_set, write_set
-from helptune.data.filters import FILTERS
 from helptune.data.mixture import build as engine
-from helptune.data.mixture import inputs
 from helptune.data.mixture.build import build
 from helptune.data.mixture.index import gather
 from helptune.data.mixture.inspect import Wanted, samples, text
-from helptune.data.mixture.recipe import Agreement, Balance, Decontamination, Recipe, Safety, SourceSpec
+from helptune.data.mixture.recipe import Balance, Decontamination, Recipe, SourceSpec
 from helptune.data.mixture.writing import read_manifest
-from helptune.errors import DataError, Interrupted, RunError, SettingError
-from helptune.experiment.synthetic import OPTIONS, write_sources
+from helptune.errors import DataError, RunError, SettingError
+from helptune.experiment.synthetic import write_sources
 from helptune.lock import working_alone
-
-UNJUDGED = Safety("none")
 
 
 @pytest.fixture(scope="module")
@@ -40,37 +35,11 @@ def home(tmp_path_factory):
     return folder
 
 
-def recipe_of(home, **changes):
-    names = sorted(path.name for path in home.iterdir() if (path / "train.jsonl").exists())
-    sources = tuple(SourceSpec(n, path=f"{n}/train.jsonl", options=OPTIONS.get(n, {})) for n in names)
-    return Recipe(**{"name": "test", "source": sources, "share_alike": True, "safety": UNJUDGED} | changes)
-
-
 @pytest.fixture(scope="module")
 def built(home, tmp_path_factory):
     out = tmp_path_factory.mktemp("built") / "out"
     build(recipe_of(home), home, out)
     return out
-
-
-def contents(folder):
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-
-
-def messages_file(path, texts, **fields):
-    lines = [
-        {"id": f"{path.stem}-{i}", "messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]}
-        for i, (q, a) in enumerate(texts)
-    ]
-    path.write_text(
-        "".join(json.dumps({"license": "MIT", "source": path.stem} | line | fields) + "\n" for line in lines)
-    )
-
-
-def different_texts(path, count):
-    """Curated conversations under other ids: real texts that no filter drops."""
-    chosen = load_curated("train")[:count]
-    messages_file(path, [(c.messages[0].content, c.messages[1].content) for c in chosen])
 
 
 def test_every_record_is_kept_or_has_a_reason(built):
@@ -123,7 +92,7 @@ def test_a_killed_build_goes_on_to_the_same_bytes(home, built, tmp_path):
 from pathlib import Path
 from helptune.data.mixture.build import build
 import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_data_mixture import recipe_of
+from mixtures import recipe_of
 if __name__ == "__main__":
     build(recipe_of(Path({str(home)!r})), Path({str(home)!r}), Path({str(out)!r}))
 """
@@ -252,75 +221,6 @@ def test_weights_caps_and_cells_are_kept(tmp_path):
     assert manifest["funnel"]["kept"]["a"] == 5
 
 
-def test_with_the_base_models_loss_estimates_change_and_labels_stay(tmp_path):
-    """The loss weighs something in the fit, so a surprising answer makes a request look harder than a likely one."""
-    texts = [(c.messages[0].content, c.messages[1].content) for c in load_curated("train")[:60]]
-    messages_file(tmp_path / "a.jsonl", texts[:40])
-    messages_file(tmp_path / "b.jsonl", texts[40:], difficulty="easy")
-    sources = tuple(SourceSpec("messages", id=n, path=f"{n}.jsonl") for n in "ab")
-    recipe = Recipe("x", sources, safety=UNJUDGED, difficulty="loss")
-    asked = []
-
-    def mean_level(nats, name):
-        def losses(conversations):
-            asked.extend(c.id for c in conversations)
-            return {c.id: nats for c in conversations}
-
-        build(recipe, tmp_path, tmp_path / name, workers=1, losses=losses)
-        kept = list(read_conversations(tmp_path / name / "train.jsonl"))
-        assert {c.difficulty for c in kept if c.id.startswith("b")} == {"easy"}
-        return np.mean([DIFFICULTIES.index(c.difficulty) for c in kept if c.id.startswith("a")])
-
-    assert mean_level(0.5, "likely") != mean_level(6.0, "surprising")
-    assert {id[0] for id in asked} == {"a"}
-    with pytest.raises(SettingError, match="hand `losses`"):
-        build(recipe, tmp_path, tmp_path / "nobody")
-
-
-def test_a_loss_that_was_computed_before_a_stop_is_not_computed_again(tmp_path):
-    different_texts(tmp_path / "a.jsonl", 20)
-    different_texts(tmp_path / "b.jsonl", 40)
-    sources = tuple(SourceSpec("messages", id=n, path=f"{n}.jsonl") for n in "ab")
-    recipe, calls = Recipe("x", sources, safety=UNJUDGED, difficulty="loss"), []
-
-    def losses(conversations):
-        calls.append(len(conversations))
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return {c.id: 2.0 for c in conversations}
-
-    with pytest.raises(Interrupted):
-        build(recipe, tmp_path, tmp_path / "out", losses=losses)
-    build(recipe, tmp_path, tmp_path / "out", losses=losses)
-    assert calls == [20, 20, 20]  # the first 20 of b are those of a
-
-
-def test_of_what_is_too_long_for_the_base_model_the_first_estimate_stays(tmp_path):
-    """A hieroglyph is four bytes and as many tokens, and each turn has a speaker's name before it."""
-    drawn = ("Read me these signs.", "\U00013000 " * 3_000)
-    messages_file(tmp_path / "a.jsonl", [("Why is the sky blue?", "Air scatters blue light most."), drawn])
-    turns = [{"role": ("user", "assistant")[i % 2], "content": f"{i}"} for i in range(800)]
-    with (tmp_path / "a.jsonl").open("a") as file:
-        file.write(json.dumps({"id": "a-2", "license": "MIT", "source": "s", "messages": turns}) + "\n")
-    asked = []
-
-    def losses(conversations):
-        asked.extend(c.id for c in conversations)
-        return {c.id: 2.0 for c in conversations}
-
-    recipe = Recipe("x", (SourceSpec("messages", path="a.jsonl"),), safety=UNJUDGED, difficulty="loss")
-    build(replace(recipe, skip=tuple(FILTERS)), tmp_path, tmp_path / "out", workers=1, losses=losses)
-    assert asked == ["a-0"]
-    assert len(list(read_conversations(tmp_path / "out" / "train.jsonl"))) == 3
-
-
-def test_when_nothing_is_left_nobody_computes_a_loss(tmp_path):
-    (tmp_path / "a.jsonl").write_text("{\n")
-    recipe = Recipe("x", (SourceSpec("messages", path="a.jsonl"),), safety=UNJUDGED, difficulty="loss")
-    with pytest.raises(DataError, match="no conversation is left: malformed 1 of messages"):
-        build(recipe, tmp_path, tmp_path / "out", workers=1, losses=lambda _: {})
-
-
 def test_a_verdict_of_another_build_is_not_passed_on(tmp_path):
     messages_file(
         tmp_path / "a.jsonl", [("Why is the sky blue?", "Air scatters blue light most.")] * 1, meta={"p_unsafe": 1}
@@ -341,32 +241,6 @@ def test_a_changed_weight_does_not_repeat_the_filters(home, tmp_path, monkeypatc
     with pytest.raises(SettingError, match="cannot be had"):
         build(replace(impossible, size=10**5), home, tmp_path / "out")
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.done.json")} == before
-
-
-def test_a_changed_input_is_read_again(tmp_path):
-    different_texts(tmp_path / "a.jsonl", 10)
-    recipe = Recipe("x", (SourceSpec("messages", path="a.jsonl"),), safety=UNJUDGED)
-    first = build(recipe, tmp_path, tmp_path / "first")
-    different_texts(tmp_path / "a.jsonl", 11)
-    second = build(recipe, tmp_path, tmp_path / "second")
-    assert (first["funnel"]["kept"], second["funnel"]["kept"]) == ({"messages": 10}, {"messages": 11})
-    assert first["version"] != second["version"]
-
-
-def test_an_input_that_changes_while_it_is_read_is_noticed(tmp_path, monkeypatch):
-    """Its hash would be that of other records than those that were read."""
-    different_texts(tmp_path / "a.jsonl", 10)
-
-    def reads_and_changes(*asked):
-        yield from inputs.reads(*asked)
-        different_texts(tmp_path / "a.jsonl", 11)
-
-    monkeypatch.setattr("helptune.data.mixture.build.reads", reads_and_changes)
-    recipe = Recipe("x", (SourceSpec("messages", path="a.jsonl"),), safety=UNJUDGED)
-    with pytest.raises(DataError, match=r"'messages': a\.jsonl changed while it was read; run the command again"):
-        build(recipe, tmp_path, tmp_path / "out")
-    monkeypatch.undo()
-    assert build(recipe, tmp_path, tmp_path / "out")["funnel"]["kept"] == {"messages": 11}
 
 
 def test_a_source_without_a_record_is_an_error(tmp_path):
@@ -397,52 +271,3 @@ def test_a_sample_moves_no_cursor(tmp_path):
 def test_a_folder_that_is_no_dataset_is_refused(tmp_path):
     with pytest.raises(DataError, match="not a dataset of"):
         samples(tmp_path, Wanted())
-
-
-def rating_lines(path, ratings):
-    lines = [{"item": i, "rater": f"r{k}", "rating": r} for i, rs in ratings.items() for k, r in enumerate(rs)]
-    path.write_text("".join(json.dumps(line | {"attribute": "helpfulness"}) + "\n" for line in lines))
-
-
-def test_raters_who_agree_open_the_gate_and_what_they_disagree_on_is_dropped(tmp_path):
-    different_texts(tmp_path / "a.jsonl", 40)
-    agreed = {f"a-{i}": [i % 5] * 3 for i in range(36)}
-    rating_lines(tmp_path / "r.jsonl", agreed | {f"a-{i}": [0, 4, 2] for i in range(36, 39)})
-    rule = Agreement("r.jsonl", gate=Gate(max_spread=1))
-    recipe = Recipe("x", (SourceSpec("messages", path="a.jsonl"),), agreement=rule, safety=UNJUDGED)
-    manifest = build(recipe, tmp_path, tmp_path / "out")
-    assert manifest["funnel"]["kept"] == {"messages": 37}
-    assert manifest["funnel"]["steps"][-1]["reason"] == "raters_disagree"
-    assert manifest["agreement"]["after"]["value"] == 1.0 > manifest["agreement"]["before"]["value"]
-    assert "raises agreement by construction" in (tmp_path / "out" / "README.md").read_text()
-
-
-def test_who_was_rated_once_did_not_disagree(tmp_path):
-    different_texts(tmp_path / "a.jsonl", 30)
-    ratings = {f"a-{i}": [i % 5] * 2 for i in range(25)} | {"a-27": [3], "elsewhere": [4, 4]}
-    rating_lines(tmp_path / "r.jsonl", ratings)
-    recipe = Recipe("x", (SourceSpec("messages", path="a.jsonl"),), agreement=Agreement("r.jsonl"), safety=UNJUDGED)
-    manifest = build(recipe, tmp_path, tmp_path / "out", workers=1)
-    (sample,) = samples(tmp_path / "out", Wanted(reason="too_few_ratings"))
-    assert (sample.conversation["id"], sample.detail) == ("a-27", "fewer than 2 ratings of helpfulness")
-    assert [step["reason"] for step in manifest["funnel"]["steps"]] == ["too_few_ratings"]
-    assert (manifest["agreement"]["items"], manifest["agreement"]["matched"]) == (27, 26)
-    card = (tmp_path / "out" / "README.md").read_text()
-    assert "96% of the 27 rated items retained; 26 of them are conversations that passed the filters" in card
-
-
-def test_ratings_of_other_conversations_are_refused(tmp_path):
-    different_texts(tmp_path / "a.jsonl", 30)
-    rating_lines(tmp_path / "r.jsonl", {f"zzz-{i}": [i % 5] * 2 for i in range(25)})
-    recipe = Recipe("x", (SourceSpec("messages", path="a.jsonl"),), agreement=Agreement("r.jsonl"), safety=UNJUDGED)
-    with pytest.raises(DataError, match=r"no item of r\.jsonl, such as 'zzz-0', is the id of .* such as 'a-0'"):
-        build(recipe, tmp_path, tmp_path / "out", workers=1)
-
-
-def test_raters_who_do_not_agree_stop_the_build(tmp_path):
-    different_texts(tmp_path / "a.jsonl", 40)
-    rating_lines(tmp_path / "r.jsonl", {f"a-{i}": [i % 5, (2 * i + 1) % 5, (3 * i) % 5] for i in range(40)})
-    recipe = Recipe("x", (SourceSpec("messages", path="a.jsonl"),), agreement=Agreement("r.jsonl"), safety=UNJUDGED)
-    with pytest.raises(DataError, match=r"agreement on helpfulness: agreement gate not passed: .*is not above 0\.7"):
-        build(recipe, tmp_path, tmp_path / "out")
-    assert not (tmp_path / "out").exists()

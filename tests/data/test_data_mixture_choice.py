@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from test_data_mixture import UNJUDGED, messages_file
+from mixtures import UNJUDGED, messages_file
 
 from helptune.data.conversation import load_curated, read_conversations
 from helptune.data.filters import FILTERS

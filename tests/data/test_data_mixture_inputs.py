@@ -9,8 +9,10 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
+from mixtures import UNJUDGED, different_texts
 
 from helptune.data.conversation import load_curated, read_conversations
+from helptune.data.mixture import inputs
 from helptune.data.mixture.build import build
 from helptune.data.mixture.inputs import check, fingerprints, reads, stamps
 from helptune.data.mixture.recipe import Recipe, Safety, SourceSpec, read_recipe
@@ -203,3 +205,29 @@ def test_a_list_of_a_recipe_is_a_list_for_filters_and_readers(tmp_path):
     assert dropped["language"] > 80  # by the filter: the reader took them all
     with pytest.raises(SettingError, match=r"filters\.language\.languages\[0\] must be of type str, found 1"):
         check(replace(OWN, filters={"language": {"languages": [1]}}), tmp_path)
+
+
+def test_a_changed_input_is_read_again(tmp_path):
+    different_texts(tmp_path / "a.jsonl", 10)
+    recipe = Recipe("x", (SourceSpec("messages", path="a.jsonl"),), safety=UNJUDGED)
+    first = build(recipe, tmp_path, tmp_path / "first")
+    different_texts(tmp_path / "a.jsonl", 11)
+    second = build(recipe, tmp_path, tmp_path / "second")
+    assert (first["funnel"]["kept"], second["funnel"]["kept"]) == ({"messages": 10}, {"messages": 11})
+    assert first["version"] != second["version"]
+
+
+def test_an_input_that_changes_while_it_is_read_is_noticed(tmp_path, monkeypatch):
+    """Its hash would be that of other records than those that were read."""
+    different_texts(tmp_path / "a.jsonl", 10)
+
+    def reads_and_changes(*asked):
+        yield from inputs.reads(*asked)
+        different_texts(tmp_path / "a.jsonl", 11)
+
+    monkeypatch.setattr("helptune.data.mixture.build.reads", reads_and_changes)
+    recipe = Recipe("x", (SourceSpec("messages", path="a.jsonl"),), safety=UNJUDGED)
+    with pytest.raises(DataError, match=r"'messages': a\.jsonl changed while it was read; run the command again"):
+        build(recipe, tmp_path, tmp_path / "out")
+    monkeypatch.undo()
+    assert build(recipe, tmp_path, tmp_path / "out")["funnel"]["kept"] == {"messages": 11}
