@@ -19,6 +19,7 @@ from helptune.shapes import Float, Int
 type Side = Literal["two", "lower", "upper"]
 type Proportion = Literal["wilson", "beta"]
 
+_NAMES: dict[Proportion, str] = {"wilson": "Wilson", "beta": "Clopper-Pearson"}
 NOTHING = "nothing was observed"
 _MOST_UNDEFINED = 0.1
 """Share of draws without a value above which there is no interval."""
@@ -45,9 +46,15 @@ def exact(successes: float, total: int, *, level: float = 0.95, side: Side = "tw
 
 
 def clustered_proportion(
-    values: Values, clusters: Clusters | None = None, *, level: float = 0.95, side: Side = "two", missing: int = 0
+    values: Values,
+    clusters: Clusters | None = None,
+    *,
+    level: float = 0.95,
+    side: Side = "two",
+    missing: int = 0,
+    method: Proportion = "wilson",
 ) -> Estimate:
-    """A proportion of observations that hang together: Wilson's interval for as many as they are worth.
+    """A proportion of observations that hang together: the interval of as many as they are worth, Wilson's or "beta".
 
     n observations are worth n over their design effect (Kish 1965), and less where clusters are few, by the ratio of
     normal and t quantiles squared (Korn & Graubard 1998). Where all are the same, a cluster is worth one observation.
@@ -59,7 +66,7 @@ def clustered_proportion(
             f"values of a proportion lie between 0 and 1, found {seen.columns.min()} to {seen.columns.max()}"
         )
     if not seen.repeats:
-        return wilson(float(seen.columns.sum()), seen.n, level=level, side=side, missing=seen.missing)
+        return _proportion(float(seen.columns.sum()), seen.n, method, level, side, seen.missing)
     worth = float(seen.clusters)
     tail = _tail(level, side)
     effect = seen.design_effect()
@@ -67,9 +74,9 @@ def clustered_proportion(
         few = stats.norm.isf(tail) / stats.t.isf(tail, seen.clusters - 1)
         worth = seen.n / max(1.0, effect) * few**2
     value = float(seen.means()[0])
-    low, high = _limits(value * worth, worth, "wilson", level, side)
-    method = f"{_words(level, side)} Wilson, worth {worth:.0f} of {seen.n} observations in {seen.clusters} clusters"
-    return Estimate(value, low, high, seen.n, seen.clusters, seen.missing, method, level)
+    low, high = _limits(value * worth, worth, method, level, side)
+    words = f"{_words(level, side)} {_NAMES[method]}, worth {worth:.0f} of {seen.n} in {seen.clusters} clusters"
+    return Estimate(value, low, high, seen.n, seen.clusters, seen.missing, words, level)
 
 
 def clustered_mean(
@@ -232,7 +239,7 @@ def _bootstrap(
 def _proportion(successes: float, total: int, method: Proportion, level: float, side: Side, missing: int) -> Estimate:
     if not 0 <= successes <= total:
         raise SettingError(f"{successes} successes of {total}: must lie between 0 and the total")
-    name = f"{_words(level, side)} {'Wilson' if method == 'wilson' else 'Clopper-Pearson'}"
+    name = f"{_words(level, side)} {_NAMES[method]}"
     if not total:
         return Estimate(None, missing=missing, method=name, level=level, why=NOTHING)
     low, high = _limits(successes, total, method, level, side)
