@@ -15,7 +15,6 @@ _ONES = (
     "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
 )  # fmt: skip
 _TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-_THINGS = ("apple", "book", "chair", "door", "fish", "horse", "key", "stone", "tree", "window")
 
 
 def in_words(number: int) -> str:
@@ -53,8 +52,8 @@ def _multiplication(draw: _Draw) -> tuple[str, str]:
 
 
 def _addition_in_words(draw: _Draw) -> tuple[str, str]:
-    a, b = draw(1, 12), draw(1, 9)
-    return f"{in_words(a)} plus {in_words(b)} is", in_words(a + b)
+    a, b = draw(1, 9), draw(1, 9)
+    return f"{in_words(a)} + {in_words(b)} =", in_words(a + b)
 
 
 def _number_words(draw: _Draw) -> tuple[str, str]:
@@ -63,8 +62,9 @@ def _number_words(draw: _Draw) -> tuple[str, str]:
 
 
 def _counting(draw: _Draw) -> tuple[str, str]:
-    number, thing = draw(2, 9), _THINGS[draw(0, len(_THINGS) - 1)]
-    return f"{' '.join([thing] * number)} =", str(number)
+    start, step = draw(3, 90), (1, -1)[draw(0, 1)]
+    words = [in_words(start + step * i) for i in range(4)]
+    return f"{', '.join(words[:3])},", words[3]
 
 
 def _comparison(draw: _Draw) -> tuple[str, str]:
@@ -77,7 +77,7 @@ def _comparison(draw: _Draw) -> tuple[str, str]:
 def _sequence(draw: _Draw) -> tuple[str, str]:
     start, step = draw(1, 30), draw(1, 10)
     numbers = [start + step * i for i in range(5)]
-    return f"{', '.join(map(str, numbers[:4]))},", str(numbers[4])
+    return " ".join(map(str, numbers[:4])), str(numbers[4])
 
 
 KINDS: dict[str, Callable[[_Draw], tuple[str, str]]] = {
@@ -93,7 +93,7 @@ KINDS: dict[str, Callable[[_Draw], tuple[str, str]]] = {
 
 
 def arithmetic(each: int = 20, seed: int = 0) -> list[Exact]:
-    """So many items of every kind, no two the same; those of a kind share their solved lines, which are none of them."""
+    """So many items of every kind, no two the same; a kind has its own solved lines, and none of them is an item."""
     items = list[Exact]()
     for number, (kind, make) in enumerate(KINDS.items()):
         draw, drawn = _Draw(1_000 * seed + number), dict[str, str]()

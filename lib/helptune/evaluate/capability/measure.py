@@ -1,4 +1,4 @@
-"""From likelihoods to rows: which ending a model finds likeliest, what it would write, and how surprised prose leaves it.
+"""From likelihoods to rows: which ending a model finds likeliest, what it would write, how much prose surprises it.
 
 Plain texts without a chat format, the same for every model. Chosen before anything was measured: the likeliest ending
 is that of the highest log-likelihood per character, the `acc_norm` of lm-evaluation-harness, for a longer ending is not
