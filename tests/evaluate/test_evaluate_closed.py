@@ -94,6 +94,8 @@ def test_a_word_that_is_not_known_stands_for_itself(text, expected):
 
 def test_only_the_first_sentence_counts():
     assert said("Brick. A feather is light.", "choice", THINGS, HEAVIER) == "brick"
+    assert said("7. One more line", "number", {}, "How many days?") == "7"
+    assert said("Two. They are:\n\nA: 6", "number", {}, "How many?") == "2"
     assert first_sentence("\n1. The pump costs 3.50 today. Buy it.") == "The pump costs 3.50 today."
 
 

@@ -21,11 +21,12 @@ _NUMBER = re.compile(
     rf"|\b(?:{'|'.join(_TENS)})[- ](?:{'|'.join(_UNITS[1:10])})\b|\b(?:{'|'.join(_SPELLED)})\b",
     re.IGNORECASE,
 )
-_MARK = re.compile(r"^\s*(?:[-*•>#]+|\(?\d{1,2}[.)](?=\s+\S))\s*")
+_MARK = re.compile(r"^\s*(?:[-*•>#]+|\(?1[.)](?=\s+\S))\s*")  # "7. That is all." begins with its answer
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s")
 _LEAD = re.compile(
     r"^(?:(?:so|well|the answer is|answer|a|it is|it's|that is|that's|the|an?)\b[\s:,]*)+", re.IGNORECASE
 )
+_AROUND = "*_`\"' \t"
 _LONGEST = 3  # words that an answer of the form `word` may have
 
 
@@ -60,12 +61,11 @@ def said(text: str, form: str, options: Mapping[str, Sequence[str]], request: st
 def first_sentence(text: str) -> str:
     """Of the first line that says something, without list marks, emphasis and quotes around it.
 
-    A line that ends with a colon only announces the next one.
+    One that ends with a colon only announces the next line.
     """
-    lines = [_MARK.sub("", line).strip("*_`\"' \t") for line in text.splitlines()]
-    lines = [line for line in lines if words(line)]
-    line = next((line for line in lines if not line.endswith(":")), "")
-    return _SENTENCE_END.split(line, maxsplit=1)[0].strip("*_`\"' ")
+    lines = (_MARK.sub("", line).strip(_AROUND) for line in text.splitlines())
+    sentences = (_SENTENCE_END.split(line, maxsplit=1)[0].strip(_AROUND) for line in lines)
+    return next((sentence for sentence in sentences if words(sentence) and not sentence.endswith(":")), "")
 
 
 def _mentions(sentence: str, spelling: str) -> bool:
