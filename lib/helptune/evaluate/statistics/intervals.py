@@ -99,8 +99,8 @@ def mean_of(seen: Observations, level: float = 0.95) -> Estimate:
 def why_no_interval(seen: Observations, column: int = 0) -> str:
     """The reason a mean has no t interval, or ""."""
     if seen.clusters < 2:
-        return "one cluster: nothing shows how clusters differ" if seen.n > 1 else "one observation"
-    if np.ptp(seen.columns[column]) == 0:
+        return _one_cluster(seen)
+    if not seen.varies(column):
         return f"no variance: every value is {seen.columns[column, 0]:g}"
     if np.isclose(seen.covariance()[column, column], 0, atol=1e-24):
         return "no variance between clusters"
@@ -123,12 +123,16 @@ def bootstrap(
     is undefined; if it is in more than a tenth of draws, there is no interval, and else those draws are left out.
     """
     seen = observe(columns, clusters, missing)
-    order = np.argsort(seen.cluster, kind="stable")
-    members = np.split(order, np.cumsum(np.bincount(seen.cluster, minlength=seen.clusters))[:-1])
+    ordered = seen.columns[:, np.argsort(seen.cluster, kind="stable")]
+    sizes = np.bincount(seen.cluster, minlength=seen.clusters)
+    starts = np.cumsum(sizes) - sizes
+
+    def rows(chosen: Int[np.ndarray, " clusters"]) -> Int[np.ndarray, " drawn"]:
+        size = sizes[chosen]
+        return np.arange(size.sum()) + np.repeat(starts[chosen] - np.cumsum(size) + size, size)
 
     def draw(chosen: Int[np.ndarray, "draws clusters"]) -> Float[np.ndarray, " draws"]:
-        rows = (np.concatenate([members[cluster] for cluster in one]) for one in chosen)
-        return np.array([statistic(*seen.columns[:, row]) for row in rows], float)
+        return np.array([statistic(*ordered[:, rows(one)]) for one in chosen], float)
 
     return _bootstrap(seen, lambda: statistic(*seen.columns), draw, level, resamples, seed)
 
@@ -183,6 +187,10 @@ def relative_gain(
     return bootstrap_means(gain, [a, b], clusters, level=level, resamples=resamples, seed=seed, missing=missing)
 
 
+def _one_cluster(seen: Observations) -> str:
+    return "one cluster: nothing shows how clusters differ" if seen.n > 1 else "one observation"
+
+
 def _bootstrap(
     seen: Observations,
     value_of: Callable[[], float],
@@ -202,7 +210,7 @@ def _bootstrap(
     elif not np.isfinite(value):
         why = "the statistic is undefined for these values"
     elif seen.clusters < 2:
-        why = "one cluster: nothing shows how clusters differ"
+        why = _one_cluster(seen)
     else:
         generator = np.random.default_rng(seed)
         block = max(1, _NUMBERS // (seen.clusters * (len(seen.columns) + 1)))

@@ -42,6 +42,11 @@ class Observations:
         chosen = self.columns if columns is None else columns
         return np.stack([np.bincount(self.cluster, column, self.clusters) for column in chosen])
 
+    def varies(self, column: int = 0) -> bool:
+        """Whether a column's values differ by more than rounding does."""
+        values = self.columns[column]
+        return bool(np.ptp(values) > 1e-12 * max(1.0, np.abs(values).max()))
+
     def contrast(self, *weights: float) -> "Observations":
         """One column instead of several: their weighted sum, as (-1, 1) is the paired difference."""
         return replace(self, columns=np.array([weights]) @ self.columns)
@@ -56,7 +61,7 @@ class Observations:
 
     def design_effect(self, column: int = 0) -> float | None:
         """Variance of a column's mean over what it were if observations were independent; None without variance."""
-        if self.clusters < 2 or np.ptp(self.columns[column]) == 0:
+        if self.clusters < 2 or not self.varies(column):
             return None
         return float(self.covariance()[column, column] / (self.columns[column].var(ddof=1) / self.n))
 

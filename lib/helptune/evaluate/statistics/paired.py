@@ -19,7 +19,7 @@ from helptune.evaluate.statistics.estimate import Comparison, Estimate
 from helptune.evaluate.statistics.intervals import NOTHING, clustered_proportion, mean_of, why_no_interval
 from helptune.evaluate.statistics.observations import Clusters, Observations, Values, observe
 from helptune.evaluate.statistics.power import pairs_for_noninferiority
-from helptune.shapes import Int
+from helptune.shapes import Float, Int
 
 type Verdict = Literal["non-inferior", "inferior", "inconclusive"]
 
@@ -144,12 +144,12 @@ def noninferior(
     return NonInferiority(loss, margin, relative, alpha, p, verdict, _needed(seen, margin, relative, alpha), why)
 
 
-def worst_case(a: Values, b: Values, low: float = 0, high: float = 1) -> tuple[list[float], list[float]]:
-    """Both with their holes filled against b: the best value where a is missing, and the worst where b is."""
-    filled_a, filled_b = (
-        [fill if one is None else float(one) for one in values] for values, fill in ((a, high), (b, low))
-    )
-    return filled_a, filled_b
+def worst_case(
+    a: Values, b: Values, low: float = 0, high: float = 1
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """Both with their holes filled against b: the best value where a has one, and the worst where b has."""
+    of_a, of_b = np.asarray(a, float), np.asarray(b, float)
+    return np.where(np.isfinite(of_a), of_a, high), np.where(np.isfinite(of_b), of_b, low)
 
 
 def _loss(seen: Observations, margin: float, alpha: float, by_score: bool) -> tuple[Estimate, float | None]:
@@ -197,13 +197,11 @@ def _relative_loss(seen: Observations, margin: float, alpha: float, by_score: bo
 
 
 def _needed(seen: Observations, margin: float, relative: bool, alpha: float) -> int | None:
-    """Pairs for 80% power if nothing is lost, by the mean square of the differences and their design effect."""
+    """By the mean square of the differences and their design effect; None where the models never differed."""
     change = seen.contrast(-1, 1)
-    square = float((change.columns**2).mean()) if seen.n else 0.0
-    lost = margin * float(seen.means()[0]) if relative else margin
-    if not square or lost <= 0:
-        return None
-    return pairs_for_noninferiority(lost, square, alpha=alpha, design_effect=change.design_effect() or 1.0)
+    square = float((change.columns**2).mean()) * (change.design_effect() or 1.0) if seen.n else 0.0
+    to_lose = margin * float(seen.means()[0]) if relative else margin
+    return pairs_for_noninferiority(to_lose, square, alpha=alpha) if square and to_lose > 0 else None
 
 
 def _difference_by_score(change: Observations, level: float) -> Estimate:
