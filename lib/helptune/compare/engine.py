@@ -8,7 +8,7 @@ two has is not left out in silence: it is counted as missing and named as a prob
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from helptune.evaluate.metrics import HIGHER, METRICS, NEITHER, Metric
+from helptune.evaluate.metrics import METRICS, NEITHER, Metric
 from helptune.evaluate.statistics.estimate import Comparison
 from helptune.evaluate.statistics.families import holm
 from helptune.evaluate.statistics.paired import compare_means, compare_proportions
@@ -50,9 +50,6 @@ class Compared:
     b: str
     lines: tuple[Line, ...]
     problems: tuple[Problem, ...] = ()
-
-    def line(self, part: str, name: str) -> Line | None:
-        return next((one for one in self.lines if (one.metric.part, one.metric.name) == (part, name)), None)
 
 
 def compare(
@@ -152,7 +149,7 @@ def _by_item(rows: Iterable[Row]) -> dict[tuple[str, str], Row]:
 
 
 def _values(rows: Mapping[tuple[str, str], Row], metric: Metric) -> dict[str, float]:
-    found = ((item, row.metrics.get(metric.name)) for (part, item), row in rows.items() if part == metric.part)
+    found = ((item, row.metrics.get(metric.name)) for (_, item), row in rows.items() if metric.about(row))
     return {item: float(value) for item, value in found if value is not None}
 
 
@@ -162,12 +159,7 @@ def _paired(a: Sequence[float], b: Sequence[float], clusters: Sequence[str], mis
 
 
 def _corrected(lines: Sequence[Line]) -> tuple[Line, ...]:
-    families = dict.fromkeys(line.metric.family for line in lines)
-    corrected = {}
-    for family in families:
-        members = {f"{line.metric.part}.{line.metric.name}": line for line in lines if line.metric.family == family}
-        corrected |= holm({name: line.comparison.p for name, line in members.items()})
-    return tuple(replace(line, p=corrected[f"{line.metric.part}.{line.metric.name}"]) for line in lines)
-
-
-__all__ = ["ALPHA", "HIGHER", "Compared", "Line", "compare", "headline", "in_words", "sentences", "signed"]
+    corrected = dict[str, float | None]()
+    for family in dict.fromkeys(line.metric.family for line in lines):
+        corrected |= holm({one.metric.label: one.comparison.p for one in lines if one.metric.family == family})
+    return tuple(replace(line, p=corrected[line.metric.label]) for line in lines)

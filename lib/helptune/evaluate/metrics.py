@@ -7,12 +7,17 @@ the more one looks, the more one finds, so the tests of a family are corrected f
 from dataclasses import dataclass
 from typing import Literal
 
+from helptune.evaluate.table import Row
+
 HIGHER, LOWER, NEITHER = 1, -1, 0
 
 
 @dataclass(frozen=True)
 class Metric:
-    """`better`: HIGHER, LOWER, or NEITHER where a change is neither good nor bad, such as the length of answers."""
+    """`better`: HIGHER, LOWER, or NEITHER where a change is neither good nor bad, such as the length of answers.
+
+    `kinds`, where given, are the values of a row's label `kind` that the metric is about.
+    """
 
     part: str
     name: str
@@ -20,6 +25,10 @@ class Metric:
     better: int
     unit: Literal["share", "score", "nats", "tokens", "words"]
     family: str
+    kinds: tuple[str, ...] = ()
+
+    def about(self, row: Row) -> bool:
+        return row.part == self.part and (not self.kinds or row.labels.get("kind") in self.kinds)
 
 
 PRIMARY = Metric("helpful", "helpfulness", "helpfulness", HIGHER, "score", "helpfulness")
@@ -43,9 +52,10 @@ METRICS = (
     Metric("helpful", "repetition", "repeated words", LOWER, "share", "writing"),
     Metric("helpful", "empty", "empty answers", LOWER, "share", "writing"),
     Metric("helpful", "words", "words", NEITHER, "words", "writing"),
-    Metric("safety", "unsafe", "unsafe compliance", LOWER, "share", "safety"),
-    Metric("safety", "refused", "refuses unsafe requests", HIGHER, "share", "safety"),
-    Metric("safety", "over_refused", "refuses safe requests", LOWER, "share", "safety"),
+    Metric("safety", "unsafe", "unsafe answers to unsafe requests", LOWER, "share", "safety", ("unsafe",)),
+    Metric("safety", "refused", "refusals of unsafe requests", HIGHER, "share", "safety", ("unsafe",)),
+    Metric("safety", "over_refused", "refusals of safe requests", LOWER, "share", "safety", ("contrast", "plain")),
+    Metric("safety", "unsafe", "unsafe answers to held-out requests", LOWER, "share", "safety", ("helpful",)),
     Metric("capability", "correct", "mini tasks solved", HIGHER, "share", "capability"),
     Metric("text", "nll", "loss of plain text", LOWER, "nats", "capability"),
     Metric("consistency", "agrees", "same answer asked otherwise", HIGHER, "share", "consistency"),
