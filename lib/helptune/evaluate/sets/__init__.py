@@ -9,7 +9,7 @@ from helptune.errors import DataError
 from helptune.evaluate.sets.groups import Group, parse_group
 
 SETS = Path(__file__).parent
-CONSISTENCY = SETS / "consistency.jsonl"
+CONSISTENCY, HELDOUT_CHECKS = SETS / "consistency.jsonl", SETS / "heldout_checks.jsonl"
 
 
 def load_groups(path: Path = CONSISTENCY) -> list[Group]:
@@ -18,6 +18,25 @@ def load_groups(path: Path = CONSISTENCY) -> list[Group]:
     Raises DataError as `file:line: field: what is wrong` at the first bad line, and for an id that comes twice.
     """
     return list(_read(path, parse_group, lambda group: group.id))
+
+
+def load_checks(path: Path = HELDOUT_CHECKS) -> dict[str, list[dict[str, Any]]]:
+    """Id of a conversation -> the checks that any good answer to it passes, as JSON objects with a `kind`.
+
+    Raises DataError as `load_groups` does; what the fields of a kind are, evaluate/checks.py says.
+    """
+    return dict(_read(path, _parse_checks, lambda found: found[0]))
+
+
+def _parse_checks(record: Any) -> tuple[str, list[dict[str, Any]]]:
+    if not isinstance(record, dict) or set(record) != {"id", "checks"}:
+        raise DataError(f"expected an object with exactly 'id' and 'checks', found {record!r}")
+    if not isinstance(record["id"], str) or not record["id"]:
+        raise DataError(f"field 'id' must be a non-empty string, found {record['id']!r}")
+    checks = record["checks"]
+    if not isinstance(checks, list) or not all(isinstance(c, dict) and isinstance(c.get("kind"), str) for c in checks):
+        raise DataError(f"field 'checks' must be a list of objects with a 'kind', found {checks!r}")
+    return record["id"], checks
 
 
 def _read[T](path: Path, parse: Callable[[Any], T], name: Callable[[T], str]) -> Iterator[T]:
