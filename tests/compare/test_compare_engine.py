@@ -92,9 +92,9 @@ def test_p_is_corrected_within_a_family_and_not_across_families(scores):
     def table(model, moved):
         noise = {name: rng.normal(0, 0.1, 60) for name in names}
         return [
-            Row("helpful", f"q{i}", model, {"helpfulness": (b if moved else a)[i]} | {n: noise[n][i] + moved * shift[n] for n in names})
-            for i in range(60)
-        ]  # fmt: skip
+            Row("helpful", f"q{i}", model, {n: noise[n][i] + moved * shift[n] for n in names} | {"helpfulness": value})
+            for i, value in enumerate(b if moved else a)
+        ]
 
     found = compare(table("a", 0), table("b", 1), ("a", "b"))
     family = [line for line in found.lines if line.metric.family == "parts of helpfulness"]
@@ -113,9 +113,7 @@ def test_observations_of_one_cluster_count_as_one():
         return [Row("consistency", f"q{i}", model, {"agrees": v}, f"g{i // 4}") for i, v in enumerate(values)]
 
     clustered = compare(together("a", a), together("b", b), ("a", "b"))
-    widths = [
-        f.lines[0].comparison.difference.high - f.lines[0].comparison.difference.low for f in (alone, clustered)
-    ]
+    widths = [f.lines[0].comparison.difference.high - f.lines[0].comparison.difference.low for f in (alone, clustered)]
     assert widths[1] > 1.5 * widths[0]
     assert clustered.lines[0].comparison.difference.clusters == 10
 

@@ -13,9 +13,8 @@ from helptune.experiment.models import Loaded
 
 pytest.importorskip("lm_eval", reason="lm-evaluation-harness is missing: pip install -e '.[harness]'")
 
-from helptune.evaluate.likelihood import likelihoods
-
 from helptune.evaluate.harness import HarnessModel, evaluate_tasks
+from helptune.evaluate.likelihood import likelihoods
 from helptune.evaluate.score import score_text
 from helptune.gemma.generate import Sampling, generate
 

@@ -60,7 +60,7 @@ def category_rows():
 
 
 def check_rows():
-    owed = [[check["kind"] for check in checks] for checks in load_checks().values()]
+    owed = [[check.kind for check in checks] for checks in load_checks().values()]
     times = Counter(kind for kinds in owed for kind in kinds)
     return [[f"`{kind}`", str(n), str(sum(kind in kinds for kinds in owed))] for kind, n in times.most_common()]
 

@@ -57,7 +57,7 @@ def sheet(
     costs: Sequence[Mapping[str, Any]],
     error: ScreenError | None = None,
 ) -> list[Criterion]:
-    """The six rows, in the order of the promise; `costs` are of `helptune bench cost`, `error` is that of the screen."""
+    """The six rows in the order of the promise; `costs` are of `helptune bench cost`, `error` is the screen's."""
     return [
         preferred(people, machines),
         more_helpful(rows, problems),

@@ -1,8 +1,8 @@
-"""The whole evaluation, start to finish: did it help, is it still safe, what can it still do, does it stay with its word?
+"""The whole evaluation, start to finish: did it help, is it still safe, what can it still do, is it consistent?
 
 Every part leaves its rows in the run's `eval/` and is skipped when they are there and were made from the same models,
-questions and answers; so the same command continues after any interruption. What is to be measured, and what would count
-as success, is written down before the first answer is made.
+questions and answers; so the same command continues after any interruption. What is to be measured, and what would
+count as success, is written down before the first answer is made.
 """
 
 import hashlib
@@ -10,30 +10,35 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from helptune.data.conversation import Conversation, read_conversations
+from helptune.data.conversation import Conversation, load_curated, read_conversations
 from helptune.data.safety import find
-from helptune.errors import RunError
+from helptune.errors import DataError, RunError
 from helptune.evaluate.answers import Answer, chat_prompt
 from helptune.evaluate.capability.measure import measure_capability
+from helptune.evaluate.checks import Check, parse_checks
 from helptune.evaluate.consistency import MAX_NEW_TOKENS, measure_consistency, rounds
 from helptune.evaluate.failures.counts import with_failures
 from helptune.evaluate.failures.detectors import Case, checked
-from helptune.evaluate.likelihood import likelihoods
+from helptune.evaluate.likelihood import Likelihood, Pair, likelihoods
 from helptune.evaluate.quality import measure_quality, scored
 from helptune.evaluate.safety.prompts import safety_prompts
 from helptune.evaluate.safety.rows import measure_safety
 from helptune.evaluate.sets import load_checks, load_groups
 from helptune.evaluate.table import Problem, Row, write_rows
-from helptune.evaluate.votes import read_votes, write_votes
-from helptune.experiment import cost
+from helptune.experiment.cost import Asked as Step
+from helptune.experiment.cost import compare as compare_costs
 from helptune.experiment.evidence import HELDOUT
-from helptune.experiment.findings import COST, TUNED, VOTES
+from helptune.experiment.findings import COST, VOTES, Findings, read_findings, write_findings
 from helptune.experiment.protocol import write_protocol
-from helptune.experiment.subject import FEW_SHOT, Subject
+from helptune.experiment.subject import FEW_SHOT, Subject, subject_of_models, subject_of_run
 from helptune.files import write_text
+from helptune.gemma.model import Adapter
+from helptune.lock import working_alone
+from helptune.train.stop import withdraw_stop
 
 VERSION = 1
 """Of what is measured and how: rows of another version are made again."""
@@ -60,13 +65,11 @@ def evaluate(subject: Subject, heldout: Sequence[Conversation], folder: Path, as
     stop.
     """
     classifier = find(asked.classifier)
-    groups, prompts, checks = load_groups(), safety_prompts(), load_checks(heldout)
+    groups, prompts, checks = load_groups(), safety_prompts(), checks_of(heldout)
     write_protocol(folder, subject, heldout, asked.classifier)
     parts = _Parts(folder)
     answers = subject.answer(heldout, folder)
-    helpful = parts.measure(
-        "helpful", [answers, checks], lambda: measure_quality(heldout, answers, checks)
-    )
+    helpful = parts.measure("helpful", [answers, checks], lambda: measure_quality(heldout, answers, checks))
     losses = parts.measure("references", [subject.identity, heldout], lambda: (reference_losses(subject, heldout), []))
     to_prompts = subject.answer(prompts, folder / "safety", max_new_tokens=SAFETY_TOKENS)
     together = {model: to_prompts[model] | answers[model] for model in answers}
@@ -78,21 +81,41 @@ def evaluate(subject: Subject, heldout: Sequence[Conversation], folder: Path, as
     capability = parts.measure("capability", [subject.identity], lambda: (capabilities(subject), []))
     same = consistency_answers(subject, groups, folder)
     consistency = parts.measure("consistency", [same], lambda: measure_consistency(groups, same))
-    rows = with_failures(
-        with_losses(helpful[0], losses[0]), cases(heldout, answers, checks, safety[0])
-    )
+    rows = with_failures(with_losses(helpful[0], losses[0]), cases(heldout, answers, checks, safety[0]))
     everything = [helpful, safety, capability, consistency]
     rows += [row for part in everything[1:] for row in part[0]]
     if asked.cost and subject.can_be_trained_whole and not (folder / COST).exists():
-        parts.timed("cost", lambda: write_text(folder / COST, json.dumps(cost.compare(cost.Asked(steps=3)), indent=2) + "\n"))
+        parts.timed(
+            "cost", lambda: write_text(folder / COST, json.dumps(compare_costs(Step(steps=3)), indent=2) + "\n")
+        )
     write_rows(folder, rows, [problem for part in everything for problem in part[1]])
     if asked.votes:
-        found = read_votes(*asked.votes, models=tuple(subject.models), items={c.id for c in heldout})
-        write_votes(folder / VOTES, found)
+        write_text(folder / VOTES, "".join(_lines(path) for path in asked.votes))
+
+
+def checks_of(heldout: Sequence[Conversation]) -> dict[str, tuple[Check, ...]]:
+    """The checks of each conversation: its own, in `meta`, or those that come with it if it is a curated one."""
+    curated, shipped = {c.id: c.messages for c in load_curated("heldout")}, load_checks()
+    found = {c.id: shipped[c.id] for c in heldout if curated.get(c.id) == c.messages}
+    for c in heldout:
+        if "checks" in c.meta:
+            try:
+                found[c.id] = parse_checks(c.meta["checks"])
+            except DataError as error:
+                raise DataError(f"conversation {c.id!r}: field 'meta': {error}") from error
+    return found
+
+
+def _lines(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+    return text if text.endswith("\n") or not text else text + "\n"
 
 
 def reference_losses(subject: Subject, heldout: Sequence[Conversation]) -> list[Row]:
-    """Mean nats per token of each reference after its chat prompt; not of the few-shot base, which sees no chat format."""
+    """Mean nats per token of each reference after its chat prompt; the few-shot base, which sees none, is left out."""
     rows = []
     for model in subject.models:
         if model == FEW_SHOT:
@@ -104,7 +127,8 @@ def reference_losses(subject: Subject, heldout: Sequence[Conversation]) -> list[
         ]
         found = likelihoods(subject.base, subject.tokenizer, pairs, subject.adapter(model), f"references: {model}")
         rows += [
-            Row("references", c.id, model, {"nll": -one.logprob / one.tokens}) for c, one in zip(heldout, found, strict=True)
+            Row("references", c.id, model, {"nll": -one.logprob / one.tokens})
+            for c, one in zip(heldout, found, strict=True)
         ]
     return rows
 
@@ -112,9 +136,7 @@ def reference_losses(subject: Subject, heldout: Sequence[Conversation]) -> list[
 def with_losses(rows: Sequence[Row], losses: Sequence[Row]) -> list[Row]:
     """The rows of the helpful part with the loss of their reference beside what they have."""
     nll = {(row.model, row.item): row.metrics["nll"] for row in losses}
-    return [
-        Row(**vars(row) | {"metrics": {**row.metrics, "nll": nll.get((row.model, row.item))}}) for row in rows
-    ]
+    return [Row(**vars(row) | {"metrics": {**row.metrics, "nll": nll.get((row.model, row.item))}}) for row in rows]
 
 
 def capabilities(subject: Subject) -> list[Row]:
@@ -122,15 +144,13 @@ def capabilities(subject: Subject) -> list[Row]:
     rows = []
     for model in subject.models:
         if model != FEW_SHOT:
-            adapter = subject.adapter(model)
-            rows += measure_capability(
-                model,
-                subject.tokenizer,
-                lambda pairs, model=model, adapter=adapter: likelihoods(
-                    subject.base, subject.tokenizer, pairs, adapter, f"capability: {model}"
-                ),
-            )
+            score = partial(_likelihoods, subject, subject.adapter(model), f"capability: {model}")
+            rows += measure_capability(model, subject.tokenizer, score)
     return rows
+
+
+def _likelihoods(subject: Subject, adapter: Adapter | None, desc: str, pairs: Sequence[Pair]) -> list[Likelihood]:
+    return likelihoods(subject.base, subject.tokenizer, pairs, adapter, desc)
 
 
 def consistency_answers(subject: Subject, groups: Sequence[Any], folder: Path) -> dict[str, dict[str, Answer]]:
@@ -206,18 +226,30 @@ def _plain(value: Any) -> Any:
     return asdict(value)
 
 
-def evaluate_run(run: Path, asked: Asked) -> Any:
-    """Evaluate a finished run in its own `eval/`, and write its report anew; returns its findings."""
-    from helptune.experiment.findings import read_findings
+def evaluate_run(run: Path, asked: Asked) -> Findings:
+    """Evaluate a finished run in its own `eval/`, and write its report anew."""
     from helptune.experiment.report import write_report
-    from helptune.experiment.subject import subject_of_run
-    from helptune.lock import working_alone
 
     if not (run / "eval" / "summary.json").exists():
         raise RunError(f"{run}: not a finished run; `helptune finetune --run {run}` finishes it")
     with working_alone(run):
-        subject = subject_of_run(run)
-        heldout = list(read_conversations(run / HELDOUT))
-        evaluate(subject, heldout, run / "eval", asked)
+        withdraw_stop(run)
+        evaluate(subject_of_run(run), list(read_conversations(run / HELDOUT)), run / "eval", asked)
+        found = read_findings(run / "eval")
+        write_findings(run / "eval", found)
         write_report(run)
-    return read_findings(run / "eval")
+    return found
+
+
+def evaluate_models(
+    out: Path, adapter: Path | None, model: str | None, checkpoint: str, precision: str, asked: Asked
+) -> Findings:
+    """Evaluate a base and adapters over it that are not of a run, on the curated held-out set, in `out`/eval."""
+    folder = out / "eval"
+    folder.mkdir(parents=True, exist_ok=True)
+    with working_alone(out):
+        withdraw_stop(out)
+        evaluate(subject_of_models(out, adapter, model, checkpoint, precision), load_curated("heldout"), folder, asked)
+        found = read_findings(folder)
+        write_findings(folder, found)
+    return found

@@ -6,7 +6,7 @@ answer was preferred, and `cost.json` what training cost. All figures, and every
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from helptune.evaluate.preference import Preference, win_rate
 from helptune.evaluate.table import Problem, Row, read_problems, read_rows
 from helptune.evaluate.votes import VoteSet, read_votes
 from helptune.experiment.acceptance import Criterion, sheet
+from helptune.files import write_text
 
-VOTES, COST = "votes.jsonl", "cost.json"
+VOTES, COST, EVALUATION = "votes.jsonl", "cost.json", "evaluation.json"
 TUNED = "tuned"
 AGAINST = ("base", "few_shot")
 """What the tuned model is set beside: its base as it is, and prompted fairly."""
@@ -57,6 +58,21 @@ def read_findings(folder: Path) -> Findings:
         models, tuple(rows), (*problems, *votes.problems), tuple(compared), people, machines, consistent, tuple(costs),
         tuple(filled),
     )  # fmt: skip
+
+
+def write_findings(folder: Path, found: Findings) -> None:
+    """`evaluation.json`: every figure that is told, for whoever reads JSON. The rows are in their own file."""
+    figures = {f.name: getattr(found, f.name) for f in fields(Findings) if f.name not in ("rows", "problems")}
+    text = json.dumps({**figures, "problems": len(found.problems)}, indent=1, default=_plain) + "\n"
+    write_text(folder / EVALUATION, text)
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return dict(value)
+    return value.item()
 
 
 def _preference(votes: VoteSet, kind: Any, rows: list[Row]) -> Preference | None:

@@ -164,7 +164,7 @@ def _declines(text: str) -> bool:
 def _copied(said: Sequence[str], sources: Sequence[Sequence[str]]) -> float:
     """Share of the words in runs of _RUN words that one of the sources has."""
     runs = {tuple(source[i : i + _RUN]) for source in sources for i in range(len(source) - _RUN + 1)}
-    covered = set()
+    covered = set[int]()
     for i in range(len(said) - _RUN + 1):
         if tuple(said[i : i + _RUN]) in runs:
             covered.update(range(i, i + _RUN))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from helptune.errors import DataError
+from helptune.evaluate.checks import Check, parse_checks
 from helptune.evaluate.sets.groups import Group, parse_group
 
 SETS = Path(__file__).parent
@@ -20,23 +21,20 @@ def load_groups(path: Path = CONSISTENCY) -> list[Group]:
     return list(_read(path, parse_group, lambda group: group.id))
 
 
-def load_checks(path: Path = HELDOUT_CHECKS) -> dict[str, list[dict[str, Any]]]:
-    """Id of a conversation -> the checks that any good answer to it passes, as JSON objects with a `kind`.
+def load_checks(path: Path = HELDOUT_CHECKS) -> dict[str, tuple[Check, ...]]:
+    """Id of a conversation -> the checks that any good answer to it passes.
 
-    Raises DataError as `load_groups` does; what the fields of a kind are, evaluate/checks.py says.
+    Raises DataError as `load_groups` does.
     """
     return dict(_read(path, _parse_checks, lambda found: found[0]))
 
 
-def _parse_checks(record: Any) -> tuple[str, list[dict[str, Any]]]:
+def _parse_checks(record: Any) -> tuple[str, tuple[Check, ...]]:
     if not isinstance(record, dict) or set(record) != {"id", "checks"}:
-        raise DataError(f"expected an object with exactly 'id' and 'checks', found {record!r}")
+        raise DataError(f"expected an object with exactly 'id' and 'checks', found {record!r:.200}")
     if not isinstance(record["id"], str) or not record["id"]:
-        raise DataError(f"field 'id' must be a non-empty string, found {record['id']!r}")
-    checks = record["checks"]
-    if not isinstance(checks, list) or not all(isinstance(c, dict) and isinstance(c.get("kind"), str) for c in checks):
-        raise DataError(f"field 'checks' must be a list of objects with a 'kind', found {checks!r}")
-    return record["id"], checks
+        raise DataError(f"field 'id' must be a non-empty string, found {record['id']!r:.60}")
+    return record["id"], parse_checks(record["checks"])
 
 
 def _read[T](path: Path, parse: Callable[[Any], T], name: Callable[[T], str]) -> Iterator[T]:
