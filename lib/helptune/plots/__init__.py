@@ -3,6 +3,7 @@
 from helptune.plots.agreement import agreement_before_after
 from helptune.plots.failures import failure_changes, failure_shares
 from helptune.plots.gradients import cosine_matrix, effective_ranks, gradient_norms, noise_scales, update_ratios
+from helptune.plots.preference import by_place, strength_scale, win_rates
 from helptune.plots.runs import answers_ended, category_losses, loss_curve, schedules, throughput, trace
 from helptune.plots.style import blank, to_svg
 
@@ -10,6 +11,7 @@ __all__ = [
     "agreement_before_after",
     "answers_ended",
     "blank",
+    "by_place",
     "category_losses",
     "cosine_matrix",
     "effective_ranks",
@@ -19,8 +21,10 @@ __all__ = [
     "loss_curve",
     "noise_scales",
     "schedules",
+    "strength_scale",
     "throughput",
     "to_svg",
     "trace",
     "update_ratios",
+    "win_rates",
 ]
