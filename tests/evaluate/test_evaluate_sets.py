@@ -6,8 +6,9 @@ from dataclasses import asdict
 
 import pytest
 
+from helptune.data.conversation import load_curated
 from helptune.errors import DataError
-from helptune.evaluate.sets import CONSISTENCY, load_groups
+from helptune.evaluate.sets import CONSISTENCY, load_checks, load_groups
 from helptune.evaluate.sets.groups import KINDS
 
 RECORD = {
@@ -76,3 +77,32 @@ def test_a_group_that_is_there_twice_or_is_no_json_is_named_with_its_line(tmp_pa
         load_groups(path)
     with pytest.raises(DataError, match="cannot be read"):
         load_groups(tmp_path / "none.jsonl")
+
+
+def test_every_held_out_conversation_has_its_line_of_checks_in_order():
+    assert list(load_checks()) == [c.id for c in load_curated("heldout")]
+
+
+def test_whoever_should_ask_back_is_checked_for_asking_back():
+    """But for the one answer that may give the dates of several countries instead."""
+    owed = {i: {check["kind"] for check in checks} for i, checks in load_checks().items()}
+    asked = [c.id for c in load_curated("heldout") if c.meta["expects"] == "clarify"]
+    assert [i for i in asked if "asks" not in owed[i]] == ["facts-medium-h4"]
+    assert [i for i, kinds in owed.items() if "asks" in kinds and i not in asked] == []
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"id": "a"}, "exactly 'id' and 'checks'"),
+        ({"id": "", "checks": []}, "'id' must be a non-empty string"),
+        ({"id": "a", "checks": [{"any": ["x"]}]}, "list of objects with a 'kind'"),
+        ({"id": "a", "checks": {"kind": "asks"}}, "list of objects with a 'kind'"),
+    ],
+)
+def test_a_bad_line_of_checks_is_named(tmp_path, record, message):
+    path = tmp_path / "checks.jsonl"
+    path.write_text(json.dumps(record))
+    with pytest.raises(DataError, match=r"checks\.jsonl:1: ") as caught:
+        load_checks(path)
+    assert message in str(caught.value)
