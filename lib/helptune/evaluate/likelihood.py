@@ -147,7 +147,7 @@ def _batches(texts: Sequence[tuple[str, Text]]) -> list[_Batch]:
 
 
 def _collate(rows: Sequence[Sequence[tuple[str, Text]]], size: int) -> _Batch:
-    """Rows up to a power of two, so that few programs are compiled; those added are padding, of the first row's name."""
+    """Rows up to a power of two, so that few programs are compiled; those added are padding."""
     shape = (2 ** math.ceil(math.log2(len(rows))), size)
     tokens, positions, segments = np.full(shape, PAD, np.int32), np.zeros(shape, np.int32), np.zeros(shape, np.int32)
     places = {}
@@ -163,8 +163,8 @@ def _collate(rows: Sequence[Sequence[tuple[str, Text]]], size: int) -> _Batch:
 
 
 def _scores(
-    base: Base, adapter: Adapter | None, batch: _Batch, targets: Int[AnyArray, "N 2"]
-) -> tuple[Float[AnyArray, "N"], AnyArray]:
+    base: Base, adapter: Adapter | None, batch: _Batch, targets: Int[AnyArray, "S 2"]
+) -> tuple[Float[AnyArray, "S"], AnyArray]:
     """(log p, whether it is the likeliest) of each target, given as (place, token)."""
     places, at = np.unique(targets[:, 0], return_inverse=True)
     padded = np.zeros(batch.tokens.size, np.int32)
@@ -199,7 +199,7 @@ def _survey(base, adapter, tokens, positions, segments, places, count):
 
 @jax.jit
 def _own_scores(
-    rows: Float[Array, "P D"], embedding: Float[Array, "V D"], where: Int[Array, "N"], tokens: Int[Array, "N"]
-) -> Float[Array, "N"]:
+    rows: Float[Array, "P D"], embedding: Float[Array, "V D"], where: Int[Array, "S"], tokens: Int[Array, "S"]
+) -> Float[Array, "S"]:
     own = jnp.asarray(embedding)[tokens].astype(jnp.float32)
     return jnp.sum(rows[where].astype(jnp.float32) * own, axis=-1)
