@@ -1,11 +1,17 @@
 """From likelihoods to rows: what counts as right, and what a model that knows everything or nothing scores."""
 
 import math
+from collections import defaultdict
 from dataclasses import dataclass
+
+import numpy as np
+import pytest
 
 from helptune.evaluate.capability.arithmetic import arithmetic
 from helptune.evaluate.capability.items import Choice, Exact, Passage, load_choices
 from helptune.evaluate.capability.measure import CAPABILITY, TEXT, measure_capability, pairs_of, shipped_items
+from helptune.evaluate.likelihood import likelihoods
+from helptune.evaluate.score import score_text
 
 SHORT_IS_RIGHT = Choice("c", "science", "Ice is", "cold", ("warm as summer", "dry", "red"))
 
@@ -95,3 +101,22 @@ def test_who_knows_all_endings_gets_all_items_and_who_knows_none_gets_none(token
         return [Likely(-99.0 if one.greedy else -1.0) for one in knowing(pairs)]
 
     assert {row.metrics["correct"] for row in measure_capability("base", tokenizer, contrary, items)} == {0.0}
+
+
+def test_the_surprise_of_a_passage_is_that_of_the_text_scored_on_its_own(word_base, tokenizer):
+    passages = [item for item in shipped_items() if isinstance(item, Passage)][:3]
+    rows = measure_capability("base", tokenizer, lambda pairs: likelihoods(word_base, tokenizer, pairs), passages)
+    for row, passage in zip(rows, passages, strict=True):
+        assert row.metrics["nll"] == pytest.approx(score_text(word_base, tokenizer, passage.text).mean(), rel=1e-5)
+
+
+@pytest.mark.real
+def test_the_base_is_well_above_chance_and_below_the_ceiling(real_base, tokenizer):
+    """On every fourth item: otherwise neither a loss nor a gain could be seen."""
+    items = [item for item in shipped_items() if not isinstance(item, Passage)][::4]
+    rows = measure_capability("base", tokenizer, lambda pairs: likelihoods(real_base, tokenizer, pairs), items)
+    correct = defaultdict(list)
+    for row, item in zip(rows, items, strict=True):
+        correct[type(item)].append(row.metrics["correct"])
+    assert 0.6 < np.mean(correct[Choice]) < 0.9
+    assert 0.2 < np.mean(correct[Exact]) < 0.6

@@ -37,12 +37,11 @@ _SAMPLING = {"until", "do_sample", "temperature", "top_k", "top_p", "max_gen_tok
 
 @dataclass(frozen=True)
 class TaskScore:
-    """One figure of a task as the harness reports it; `stderr` is None where it gives none."""
+    """One figure of a task as the harness reports it; intervals are computed from the rows, as everywhere else."""
 
     task: str
     metric: str
     value: float
-    stderr: float | None
     items: int
 
 
@@ -186,10 +185,9 @@ def _scores(found: Any) -> list[TaskScore]:
             metric, _, filtered = name.partition(",")
             if not filtered or metric.endswith("_stderr") or not isinstance(value, int | float):
                 continue
-            stderr = figures.get(f"{metric}_stderr,{filtered}")
             label = metric if filtered == "none" else f"{metric} ({filtered})"
             items = counts.get(task, {}).get("effective", 0)
-            scores.append(TaskScore(task, label, float(value), _number(stderr), items))
+            scores.append(TaskScore(task, label, float(value), items))
     return scores
 
 

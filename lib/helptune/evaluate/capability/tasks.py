@@ -21,7 +21,7 @@ def write_tasks(folder: Path) -> None:
     """Three files of items and three of settings: the harness reads the folder as `--include_path`."""
     choices = ({"id": c.id, "stem": c.stem, "endings": c.endings, "target": 0} for c in load_choices())
     _write(folder, CHOICES, choices, output_type="multiple_choice", doc_to_choice="endings")
-    sums = ({"id": e.id, "stem": e.stem, "target": f"{e.answer}\n"} for e in arithmetic())
+    sums = ({"id": e.id, "stem": e.stem, "target": f" {e.answer}\n"} for e in arithmetic())
     _write(folder, SUMS, sums, output_type="loglikelihood")
     prose = ({"id": p.id, "stem": "", "target": p.text} for p in load_passages())
     _write(folder, PROSE, prose, output_type="loglikelihood_rolling")
