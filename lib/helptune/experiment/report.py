@@ -19,7 +19,10 @@ from rich.text import Text
 from helptune import plots
 from helptune.data.conversation import DIFFICULTIES, Conversation, read_conversations
 from helptune.errors import RunError
+from helptune.evaluate.table import ROWS
+from helptune.experiment.evaluation_view import View, view
 from helptune.experiment.evidence import HELDOUT, MODELS, Evidence, read_evidence, verdict
+from helptune.experiment.findings import read_findings
 from helptune.experiment.gradient_report import gradient_section
 from helptune.experiment.templates import template
 from helptune.files import write_whole
@@ -80,6 +83,7 @@ def _render(run: Path, evidence: Evidence, heldout: Sequence[Conversation]) -> s
     headline, sentences = verdict(evidence)
     first, others = _side_by_side(evidence, heldout)
     gradients = gradient_section(evidence)
+    evaluation, drawn = _evaluation(run, heldout, evidence)
     page = template("report.html.j2", duration=_duration, size=_size, signed=_signed)
     return page.render(
         run=run.absolute().name,
@@ -89,7 +93,8 @@ def _render(run: Path, evidence: Evidence, heldout: Sequence[Conversation]) -> s
         s=evidence.summary,
         limit=evidence.config["max_new_tokens"],
         peak=_peak(evidence.summary),
-        pictures=_pictures(evidence) | _as_svg(gradients.pictures if gradients else {}),
+        pictures=_pictures(evidence) | _as_svg((gradients.pictures if gradients else {}) | drawn),
+        v=evaluation,
         gradients=gradients,
         categories=_categories(evidence, heldout),
         first=first,
@@ -105,6 +110,14 @@ def _render(run: Path, evidence: Evidence, heldout: Sequence[Conversation]) -> s
             ],
         },
     )
+
+
+def _evaluation(run: Path, heldout: Sequence[Conversation], evidence: Evidence) -> tuple[View | None, dict[str, Any]]:
+    """What `helptune evaluate` found, once it was run."""
+    if not (run / "eval" / ROWS).exists():
+        return None, {}
+    answers = {name: {answer.id: answer for answer in own} for name, own in evidence.answers.items()}
+    return view(read_findings(run / "eval"), heldout, answers)
 
 
 def _pictures(evidence: Evidence) -> dict[str, tuple[Markup, str]]:

@@ -1,6 +1,7 @@
 """Every picture of the course and of the report. A function takes a matplotlib Axes, draws on it and returns it."""
 
 from helptune.plots.agreement import agreement_before_after
+from helptune.plots.comparison import effects
 from helptune.plots.failures import failure_changes, failure_shares
 from helptune.plots.gradients import cosine_matrix, effective_ranks, gradient_norms, noise_scales, update_ratios
 from helptune.plots.preference import by_place, strength_scale, win_rates
@@ -15,6 +16,7 @@ __all__ = [
     "category_losses",
     "cosine_matrix",
     "effective_ranks",
+    "effects",
     "failure_changes",
     "failure_shares",
     "gradient_norms",

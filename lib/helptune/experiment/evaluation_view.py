@@ -1,0 +1,320 @@
+"""What an evaluation found, laid out to be read: as sections of the report, and as a table in the terminal."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.axes import Axes
+
+from helptune import plots
+from helptune.compare.engine import Compared, Line, headline, sentences, signed
+from helptune.data.conversation import Conversation
+from helptune.evaluate.answers import Answer
+from helptune.evaluate.claim import cautions, claim
+from helptune.evaluate.consistency import VARIATIONS
+from helptune.evaluate.failures.clusters import cluster
+from helptune.evaluate.failures.counts import changes, counts, counts_by, unnamed, worst
+from helptune.evaluate.failures.taxonomy import CATEGORIES
+from helptune.evaluate.preference import Preference
+from helptune.evaluate.statistics.estimate import Estimate
+from helptune.evaluate.statistics.intervals import clustered_proportion
+from helptune.evaluate.table import Problem, Row
+from helptune.experiment.cost import METHODS
+from helptune.experiment.findings import TUNED, Findings
+from helptune.text import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+LABELS = {"base": "base", "few_shot": "few-shot base", "tuned": "tuned"}
+_SHOWN_PROBLEMS, _WORST = 20, 5
+_ROWS = "eval/rows.jsonl"
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A table: its head, its rows of text, what to know about it, and the file it is made from."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str
+    file: str = _ROWS
+
+
+@dataclass(frozen=True)
+class Example:
+    """One answer that is shown, and why it was chosen."""
+
+    id: str
+    title: str
+    prompt: str
+    model: str
+    label: str
+    text: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Section:
+    title: str
+    words: Sequence[str] = ()
+    picture: str = ""
+    caption: str = ""
+    file: str = _ROWS
+    tables: Sequence[Figures] = ()
+    examples_title: str = ""
+    examples: Sequence[Example] = ()
+
+
+@dataclass(frozen=True)
+class View:
+    """What the template shows. `pictures` maps a name to what was drawn, and to the same in words."""
+
+    sheet: Sequence[Any]
+    compared: Sequence[Mapping[str, Any]]
+    sections: Sequence[Section]
+    problems: Sequence[Problem]
+    problem_count: int
+    pictures: Mapping[str, Any] = field(default_factory=dict)
+
+
+def view(
+    found: Findings, heldout: Sequence[Conversation], answers: Mapping[str, Mapping[str, Answer]]
+) -> tuple[View, dict[str, tuple[Axes, str]]]:
+    """The sections, and the pictures they name, still to be made into SVG."""
+    pictures: dict[str, tuple[Axes, str]] = {}
+    compared = []
+    for one in found.compared:
+        name = f"effects-{one.a}"
+        pictures[name] = effects(one)
+        compared.append(
+            {
+                "title": f"Did it help? The tuned model against the {LABELS[one.a]}",
+                "headline": headline(one),
+                "sentences": sentences(one),
+                "picture": name,
+                "b": LABELS[one.b],
+                "table": comparison_table(one),
+            }
+        )
+    sections = [_preference(found, pictures), _failures(found, heldout, answers, pictures)]
+    sections += [_capability(found), _consistency(found), _cost(found)]
+    shown = found.problems[:_SHOWN_PROBLEMS]
+    made = View(found.sheet, compared, [one for one in sections if one], shown, len(found.problems))
+    return made, pictures
+
+
+def effects(compared: Compared) -> tuple[Axes, str]:
+    """Every metric that has a direction, and the same in words."""
+    rows = []
+    for line in compared.lines:
+        effect, sign = line.comparison.effect, line.metric.better
+        if effect.value is None or not sign:
+            continue
+        ends = [None if end is None else sign * end for end in (effect.low, effect.high)]
+        low, high = ends if sign > 0 else ends[::-1]
+        rows.append((line.metric.label, line.verdict, sign * effect.value, low, high))
+    said = "; ".join(f"{label} {value:+.2f} ({verdict})" for label, verdict, value, *_ in rows)
+    drawn = plots.effects(plots.blank(width=6.2, height=1.2 + 0.26 * len(rows)), rows)
+    return drawn, f"Standardized effects, right is better for {LABELS.get(compared.b, compared.b)}: {said}."
+
+
+def comparison_table(compared: Compared) -> Figures:
+    head = ["metric", compared.a, compared.b, "difference", "95% interval", "n", "p", "effect", "verdict"]
+    note = (
+        "Paired by item. p is corrected by Holm within each family of metrics; the effect is the difference over its "
+        "own spread (paired d_z), or Cohen's h for shares. Shares are in points of a hundred."
+    )
+    return Figures(head, [_cells(line) for line in compared.lines], note)
+
+
+def _cells(line: Line) -> list[str]:
+    c, metric = line.comparison, line.metric
+    if c.difference.value is None:
+        return [metric.label, "", "", "", "", "0", "", "", f"not measured: {c.difference.why}"]
+    ends = [end for end in (c.difference.low, c.difference.high) if end is not None]
+    n = f"{c.difference.n} of {c.difference.n + c.difference.missing}" if c.difference.missing else str(c.difference.n)
+    p = "" if line.p is None else "< 0.001" if line.p < 0.001 else f"{line.p:.3f}"
+    effect = "" if c.effect.value is None else f"{c.effect.value:+.2f}".replace("-", "\u2212")
+    interval = " to ".join(signed(end, metric) for end in ends)
+    levels = [_level(each, metric.unit) for each in (c.a, c.b)]
+    return [metric.label, *levels, signed(c.difference.value, metric), interval, n, p, effect, line.verdict]
+
+
+def _level(estimate: Estimate, unit: str) -> str:
+    if estimate.value is None:
+        return ""
+    return {"share": f"{estimate.value:.1%}", "words": f"{estimate.value:.1f}"}.get(unit, f"{estimate.value:.3f}")
+
+
+def _preference(found: Findings, pictures: dict[str, tuple[Axes, str]]) -> Section | None:
+    """Votes of people and of machines, side by side and never added up."""
+    kinds = [one for one in (found.people, found.machines) if one is not None]
+    if not kinds:
+        return None
+    pictures["votes"] = (plots.win_rates(plots.blank(width=5.5, height=2.8), kinds), _votes_in_words(kinds))
+    words = [sentence for one in kinds for sentence in (f"{claim(one).words}.", *cautions(one))]
+    caption = "Win rate of the tuned model over the base. Votes of machines are not votes of people."
+    return Section("Preference", words, "votes", caption, "eval/votes.jsonl")
+
+
+def _votes_in_words(kinds: Sequence[Preference]) -> str:
+    whose = {"human": "people", "machine": "machines"}
+    return "; ".join(f"{whose[one.kind]}: {_share(one.win_rate)}, n = {one.judged}" for one in kinds)
+
+
+def _failures(
+    found: Findings,
+    heldout: Sequence[Conversation],
+    answers: Mapping[str, Mapping[str, Answer]],
+    pictures: dict[str, tuple[Axes, str]],
+) -> Section | None:
+    rows = [row for row in found.rows if row.part == "helpful"]
+    if not rows or TUNED not in found.models:
+        return None
+    shares = {model: counts(rows, model) for model in found.models}
+    told = {
+        name: ", ".join(f"{LABELS.get(model, model)} {_share(own[name])}" for model, own in shares.items())
+        for name in shares[TUNED]
+    }
+    in_words = "; ".join(f"{_spelled(name)}: {said}" for name, said in told.items())
+    pictures["failures"] = (plots.failure_shares(plots.blank(width=6.2, height=4.6), shares), in_words)
+    kinds = Figures(
+        ["kind of failure", *(LABELS.get(m, m) for m in found.models), "base → tuned, p"],
+        [[_spelled(name), *(_share(own[name]) for own in shares.values()), _p(rows, name)] for name in shares[TUNED]],
+        "An answer may fail in several ways; a detector for each, with measured error (data_cards/failures.md). "
+        "p: McNemar, Holm over the kinds.",
+    )
+    by = [_by(rows, label) for label in ("category", "difficulty")]
+    prompts = {c.id: c for c in heldout}
+    shown = [_example(row, prompts, answers) for row in worst(rows, TUNED, _WORST) if row.item in prompts]
+    words = ["The kinds of failure that have a name, and how often each was found in the answers of each model."]
+    return Section(
+        "Where does it fail?", [*words, *_unnamed(rows, answers)], "failures",
+        "Share of answers in each kind, with 95% intervals.", _ROWS, [kinds, *by],
+        f"The {len(shown)} worst answers of the tuned model: the lowest helpfulness score, then the most kinds of "
+        "failure, then the id", shown,
+    )  # fmt: skip
+
+
+def _p(rows: Sequence[Row], name: str) -> str:
+    of = {change.category: change.holm for change in changes(rows, "base", TUNED)}
+    p = of.get(name)
+    return "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _by(rows: Sequence[Row], label: str) -> Figures:
+    of = {model: counts_by(rows, model, label) for model in ("base", TUNED)}
+    table = []
+    for value, own in of[TUNED].items():
+        before = of["base"].get(value, {})
+        table.append([value or "(none)", *(_change(before, own, name) for name in CATEGORIES)])
+    return Figures(
+        [label, *map(_spelled, CATEGORIES)], table, f"Answers in each kind by {label}, base → tuned, in counts."
+    )
+
+
+def _change(before: Mapping[str, Estimate], after: Mapping[str, Estimate], name: str) -> str:
+    def count(own: Mapping[str, Estimate]) -> str:
+        one = own.get(name)
+        return "–" if one is None or one.value is None else str(round(one.value * one.n))
+
+    return f"{count(before)} → {count(after)}"
+
+
+def _unnamed(rows: Sequence[Row], answers: Mapping[str, Mapping[str, Answer]]) -> list[str]:
+    left = [row for row in unnamed(rows, TUNED) if row.item in answers.get(TUNED, {})]
+    if not left:
+        return []
+    groups = cluster([answers[TUNED][row.item].text for row in left])
+    said = f"{len(left)} answers of the tuned model score below 0.5 and have no such kind."
+    if groups:
+        named = "; ".join(f"{printable(one.name)} ({len(one.members)})" for one in groups)
+        said += f" Grouped by their words: {named}."
+    return [said]
+
+
+def _example(row: Row, prompts: Mapping[str, Conversation], answers: Mapping[str, Mapping[str, Answer]]) -> Example:
+    c, score = prompts[row.item], row.metrics.get("helpfulness")
+    failures = ", ".join(map(_spelled, row.failures)) or "no kind of failure found"
+    return Example(
+        row.item, c.category or "prompt", c.prompt[-1].content, row.model, LABELS.get(row.model, row.model),
+        answers[row.model][row.item].text, f"helpfulness {score or 0:.2f}; {failures}",
+    )  # fmt: skip
+
+
+def _capability(found: Findings) -> Section | None:
+    rows = [row for row in found.rows if row.part == "capability"]
+    if not rows:
+        return None
+    models = [model for model in found.models if any(row.model == model for row in rows)]
+    tasks = list(dict.fromkeys(row.labels["task"] for row in rows))
+    table = []
+    for task in tasks:
+        about = [row for row in rows if row.labels["task"] == task]
+        own = [[row.metrics["correct"] for row in about if row.model == model] for model in models]
+        table.append([_spelled(task), str(len(own[0])), *(_share(clustered_proportion(one)) for one in own)])
+    head = ["task", "items", *(LABELS.get(m, m) for m in models)]
+    note = "Written for the project (data_cards/capability.md), asked as plain text, the same for every model."
+    words = ["Small tasks that the base can partly do: what tuning must not take away. They are no public benchmark."]
+    return Section("Capability", words, tables=[Figures(head, table, note)])
+
+
+def _consistency(found: Findings) -> Section | None:
+    own = {model: one for model, one in found.consistency.items() if one.pairs.value is not None}
+    if not own:
+        return None
+    changed = [f"other {_spelled(variation)}" for variation in VARIATIONS]
+    head = ["model", "pairs that agree", *changed, "all agree", "right"]
+    table = []
+    for model, one in own.items():
+        shares = (one.pairs, *(one.by_variation[v] for v in VARIATIONS), one.unanimous, one.correct)
+        table.append([LABELS.get(model, model), *map(_share, shares)])
+    words = [
+        "The same short question in other words, in another order, and sampled with other seeds. An answer that does "
+        "not end, or decides nothing, agrees with nothing. Consistent is not right: the last column tells that."
+    ]
+    return Section("Consistency", words, tables=[Figures(head, table, "Share with its 95% interval, over groups.")])
+
+
+def _cost(found: Findings) -> Section | None:
+    if not found.costs:
+        return None
+    table = [
+        [row["what"], *(f"{row[way]:,.4g} {row['unit']}" for way in METHODS), f"{row['ratio']:.1%}", row["how"]]
+        for row in found.costs
+    ]
+    head = ["", "LoRA", "full fine-tuning", "LoRA / full", "how known"]
+    note = "One optimizer step of 4 x 256 tokens on this machine, three times after a first one."
+    return Section("Cost against full fine-tuning", (), tables=[Figures(head, table, note, "eval/cost.json")])
+
+
+def _share(estimate: Estimate) -> str:
+    if estimate.value is None:
+        return "–"
+    interval = "" if estimate.low is None or estimate.high is None else f" ({estimate.low:.0%}–{estimate.high:.0%})"
+    return f"{estimate.value:.1%}{interval}"
+
+
+def _spelled(name: str) -> str:
+    return printable(name).replace("_", " ")
+
+
+def terminal(found: Findings, console: "Console") -> None:
+    """The sheet, and the headline of each comparison."""
+    from rich.table import Table
+    from rich.text import Text
+
+    for one in found.compared:
+        console.print(Text(printable(headline(one))))
+    table = Table("acceptance of stage 2", "target", "measured", "")
+    colours = {"met": "green", "not met": "red"}
+    for c in found.sheet:
+        status = Text(c.status, style=colours.get(c.status, "yellow"))
+        table.add_row(*(Text(printable(cell)) for cell in (c.name, c.target, c.measured)), status)
+    if found.sheet:
+        console.print(table)
+    if found.problems:
+        console.print(
+            Text(f"{len(found.problems)} problems, listed in problems.jsonl and in the report", style="yellow")
+        )
