@@ -166,7 +166,7 @@ def test_answers_without_a_length_are_missing_from_figures_of_length_alone():
     assert found.win_rate.missing == 0
     assert found.longer_wins.missing == found.length_controlled.missing == 30
     assert found.length_controlled.n == 30
-    assert rate(ballot(["a"])).longer_wins.why == "the lengths of the answers are not known"
+    assert rate(ballot(["a"])).length_controlled.why == "no votes on answers whose lengths are known"
 
 
 def test_agreement_of_raters_is_told():
@@ -186,7 +186,7 @@ def test_without_votes_there_are_reasons_and_no_figures():
         0,
         *[None] * 4,
     )
-    for estimate in (found.win_rate, found.bootstrap, found.first_wins, found.longer_wins, found.length_controlled):
+    for estimate in (found.win_rate, found.bootstrap, found.first_wins, found.longer_wins):
         assert (estimate.value, estimate.why) == (None, "nothing was observed")
 
 

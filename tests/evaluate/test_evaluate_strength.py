@@ -8,7 +8,7 @@ import pytest
 import statsmodels.api as sm
 
 from helptune.evaluate.strength import _bradley_terry, _of_draws, strengths
-from helptune.evaluate.votes import Vote, VoteSet
+from helptune.evaluate.votes import Lost, Vote, VoteSet
 
 BASEBALL = {  # wins of the row's team over the column's, American League East 1987 (Agresti 2002, table 10.10)
     "Milwaukee": {"Detroit": 7, "Toronto": 9, "New York": 7, "Boston": 7, "Cleveland": 9, "Baltimore": 11},
@@ -156,6 +156,7 @@ def test_a_handful_of_votes_gives_a_value_and_no_interval():
 
 
 def test_votes_that_were_not_given_are_told():
-    votes = games({"a": {"b": 30}, "b": {"a": 10}}).votes
-    found = strengths(VoteSet((*votes, Vote("z", "a", "b", None, "x", "human"))), ["a", "b"], "human")
-    assert (found.strengths[0].value.n, found.strengths[0].value.missing) == (40, 1)
+    votes = games({"a": {"b": 30, "c": 20}, "b": {"a": 10, "c": 20}, "c": {"a": 9, "b": 9}}).votes
+    null, unread = Vote("z", "a", "b", None, "x", "human"), Lost("", frozenset())
+    found = strengths(VoteSet((*votes, null), lost=(unread, Lost("machine", frozenset()))), list("abc"), "human")
+    assert (found.strengths[0].value.n, found.strengths[0].value.missing) == (98, 2)

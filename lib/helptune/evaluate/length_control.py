@@ -10,6 +10,8 @@ models on the same prompts, so it is left out. Ties are half a win and half a lo
 equal lengths, so there must be some near it: where one model is always the longer one, there is none.
 """
 
+from functools import partial
+
 import numpy as np
 
 from helptune.evaluate.judgements import resampled
@@ -37,22 +39,28 @@ def length_controlled(
 ) -> Estimate:
     """The win rate of a at equal length, with a percentile interval over whole items drawn anew.
 
-    `scores` are 1, 1/2 or 0, `differences` the length of a's answer less that of b's, in any unit, `items` numbered
-    from 0; `names` are what a and b are called. Undefined where either model wrote more on fewer than LEAST items, or
-    all votes are alike.
+    `scores` are 1, 1/2 or 0, `differences` the length of a's answer less that of b's, in any unit, NaN where it is not
+    known, which is missing; `items` are numbers, `names` what a and b are called. Undefined where either model wrote
+    more on fewer than LEAST items, or all votes are alike.
     """
-    n, clusters = len(scores), int(items.max(initial=-1)) + 1
-    method = f"logistic regression on the length difference; {level:.0%} cluster bootstrap, {resamples} draws"
+    known = ~np.isnan(differences)
+    scores, differences = scores[known], differences[known]
+    item, items = np.unique(items[known], return_inverse=True)
+    n, clusters = len(scores), len(item)
     longer, shorter = (len(np.unique(items[side])) for side in (differences > 0, differences < 0))
+    estimate = partial(
+        Estimate, n=n, clusters=clusters, missing=int((~known).sum()), level=level,
+        method=f"logistic regression on the length difference; {level:.0%} cluster bootstrap, {resamples} draws",
+    )  # fmt: skip
+    if n == 0:
+        return estimate(None, why="no votes on answers whose lengths are known")
     if min(longer, shorter) < LEAST:
         why = (
             f"{names[0]} wrote more on {longer} prompts and {names[1]} on {shorter}: equal lengths are outside of what "
-            f"was seen, which takes {LEAST} of each"
         )
-        return Estimate(None, n=n, clusters=clusters, method=method, level=level, why=why)
+        return estimate(None, why=f"{why}was seen, which takes {LEAST} of each")
     if np.ptp(scores) == 0:
-        why = "all votes are alike, so they do not tell what length adds"
-        return Estimate(None, n=n, clusters=clusters, method=method, level=level, why=why)
+        return estimate(None, why="all votes are alike, so they do not tell what length adds")
     terms = np.stack([np.ones(n), np.tanh(differences / differences.std())])
     value = _sigmoid(_fit(terms, scores, np.ones((1, n)))[0, 0])
     draws, step = [], max(1, _NUMBERS // n)
@@ -60,7 +68,7 @@ def length_controlled(
     for start in range(0, resamples, step):
         draws.append(_sigmoid(_fit(terms, scores, counts[start : start + step][:, items])[:, 0]))
     low, high = np.quantile(np.concatenate(draws), [(1 - level) / 2, (1 + level) / 2])
-    return Estimate(float(value), float(low), float(high), n, clusters, method=method, level=level)
+    return estimate(float(value), float(low), float(high))
 
 
 def _fit(

@@ -6,7 +6,7 @@ and of machines are never put together: each call looks at one kind.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
 
@@ -18,7 +18,7 @@ from helptune.errors import SettingError
 from helptune.evaluate.judgements import Judgement, judgements
 from helptune.evaluate.length_control import length_controlled
 from helptune.evaluate.statistics.estimate import Estimate
-from helptune.evaluate.statistics.intervals import NOTHING, bootstrap_means, clustered_proportion
+from helptune.evaluate.statistics.intervals import bootstrap_means, clustered_proportion
 from helptune.evaluate.statistics.observations import observe
 from helptune.evaluate.table import Problem
 from helptune.evaluate.votes import PART, Kind, Vote, VoteSet
@@ -101,7 +101,7 @@ def win_rate(
     one_sided = np.array([one.one_sided for one in given], bool)
     wins, losses = int((scores == 1).sum()), int((scores == 0).sum())
     by_item = np.bincount(item, scores - 0.5, minlength=len(number))
-    longer, controlled = _by_length(given, scores, item, a, b, lengths, level, resamples, seed)
+    differences = _differences(given, *((lengths or {}).get(model, {}) for model in (a, b)))
     lower, upper = _bounds(scores, item, one_sided, missing)
     return Preference(
         a, b, kind,
@@ -114,7 +114,10 @@ def win_rate(
         lower=lower, upper=upper, design_effect=observe([scores], item).design_effect(),
         p_votes=_sign_test(wins, losses), p_items=_sign_test(int((by_item > 0).sum()), int((by_item < 0).sum())),
         **_by_place(own, a, level),
-        longer_wins=longer, length_controlled=controlled,
+        longer_wins=_longer_wins(scores, differences, item, level),
+        length_controlled=length_controlled(
+            scores, differences, item, names=(a, b), level=level, resamples=resamples, seed=seed
+        ),
         same=_same(given, level, resamples, seed),
         agreement=measure(
             _ratings(given), "krippendorff_alpha", "ordinal", confidence=level, resamples=resamples, seed=seed
@@ -157,34 +160,19 @@ def _by_place(votes: Sequence[Vote], a: str, level: float) -> dict[str, Estimate
     }
 
 
-def _by_length(
-    given: Sequence[Judgement],
-    scores: Float[np.ndarray, " n"],
-    item: Int[np.ndarray, " n"],
-    a: str,
-    b: str,
-    lengths: Mapping[str, Mapping[str, float]] | None,
-    level: float,
-    resamples: int,
-    seed: int,
-) -> tuple[Estimate, Estimate]:
-    """How often the longer answer won, and the win rate at equal length."""
-    of_a, of_b = ((lengths or {}).get(model, {}) for model in (a, b))
-    known = np.array([one.item in of_a and one.item in of_b for one in given], bool)
-    unknown = int((~known).sum())
-    if not known.any():
-        why = NOTHING if not given else "the lengths of the answers are not known"
-        nothing = Estimate(None, missing=unknown, level=level, why=why)
-        return nothing, nothing
-    scores, (_, item) = scores[known], np.unique(item[known], return_inverse=True)
-    judged = [one.item for one, is_known in zip(given, known, strict=True) if is_known]
-    differences = np.array([of_a[i] - of_b[i] for i in judged], float)
+def _differences(
+    given: Sequence[Judgement], of_a: Mapping[str, float], of_b: Mapping[str, float]
+) -> Float[np.ndarray, " n"]:
+    """How much longer a's answer is, NaN where one of the two lengths is not known."""
+    return np.array([of_a.get(one.item, np.nan) - of_b.get(one.item, np.nan) for one in given], float)
+
+
+def _longer_wins(
+    scores: Float[np.ndarray, " n"], differences: Float[np.ndarray, " n"], item: Int[np.ndarray, " n"], level: float
+) -> Estimate:
     decided = (scores != 0.5) & (differences != 0)
-    longer = np.where(differences > 0, scores, 1 - scores)[decided]
-    controlled = length_controlled(scores, differences, item, names=(a, b), level=level, resamples=resamples, seed=seed)
-    return clustered_proportion(longer, item[decided], level=level, missing=unknown), replace(
-        controlled, missing=unknown
-    )
+    won = np.where(np.isnan(differences), np.nan, np.where(differences > 0, scores, 1 - scores))
+    return clustered_proportion(won[decided], item[decided], level=level)
 
 
 def _same(given: Sequence[Judgement], level: float, resamples: int, seed: int) -> Estimate:

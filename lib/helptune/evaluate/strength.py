@@ -105,11 +105,10 @@ def strengths(
 
 def _wins(votes: VoteSet, models: Sequence[str], kind: Kind) -> tuple[Float[np.ndarray, "items M M"], int]:
     """How often the model of a row beat that of a column on each item; and how many votes are missing."""
-    tables, missing = dict[str, Float[np.ndarray, "M M"]](), 0
+    tables = dict[str, Float[np.ndarray, "M M"]]()
+    missing = sum(one.kind in ("", kind) and one.models <= {*models} for one in votes.lost)
     for i, j in combinations(range(len(models)), 2):
-        own, lost = votes.between(models[i], models[j], kind)
-        missing += lost
-        for one in judgements(own, models[i]):
+        for one in judgements(votes.between(models[i], models[j], kind)[0], models[i]):
             if one.score is None:
                 missing += 1
                 continue
