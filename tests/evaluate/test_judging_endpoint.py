@@ -73,7 +73,7 @@ def test_the_key_is_not_kept_of_an_error_either(status, spelling, monkeypatch):
 
 def test_a_refused_key_stops_everything_and_is_not_told(monkeypatch):
     monkeypatch.setenv(KEY, SECRET)
-    with pytest.raises(SettingError, match="answers 401 .*Incorrect API key.*check the address") as error:
+    with pytest.raises(SettingError, match=r"answers 401 .*Incorrect API key.*check the address") as error:
         verdict_of(always({"error": {"message": f"Incorrect API key: {SECRET}"}}, 401))
     assert SECRET not in str(error.value)
     assert error.value.__cause__ is None
