@@ -37,7 +37,7 @@ def test_a_vote_scores_for_the_model_wherever_it_was_shown():
 NAMES = st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip)
 VOTES = st.builds(
     Vote, NAMES, st.just("base"), st.just("tuned"), st.sampled_from([*WINNERS, None]), NAMES, st.sampled_from(KINDS),
-    st.text(), st.text(),
+    st.text(st.characters(exclude_categories=[])), st.text(),
 )  # fmt: skip
 
 

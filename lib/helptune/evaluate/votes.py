@@ -82,19 +82,25 @@ def read_votes(
     vote of the same rater on the same item in the same order is a Problem, and the first one counts. A null vote is
     kept, and told as a Problem too. Raises DataError only for a file that cannot be read at all.
     """
+    return collect((pair for path in paths for pair in _records(Path(path))), models, items)
+
+
+def collect(
+    records: Iterable[tuple[str, Any]], models: Collection[str] | None = None, items: Collection[str] | None = None
+) -> VoteSet:
+    """The votes among (where it is from, JSON object) pairs; a DataError in place of an object says why it is none."""
     votes, problems, lost = list[Vote](), list[Problem](), list[Lost]()
     seen, kinds = dict[tuple[str, ...], str](), dict[str, tuple[str, str]]()
-    for where, line in (pair for path in paths for pair in _lines(Path(path))):
-        record: Any = None
+    for where, record in records:
         try:
-            record = json.loads(line)
+            if isinstance(record, DataError):
+                raise record
             vote = parse_vote(record, models, items)
             kind, named = kinds.setdefault(vote.rater, (vote.kind, where))
             if kind != vote.kind:
                 raise DataError(f"field 'kind': rater {vote.rater!r:.60} is {kind} in {named} and {vote.kind} here")
-        except (ValueError, RecursionError, DataError) as error:
-            what = str(error) if isinstance(error, DataError) else f"not usable JSON ({error})"
-            problems.append(Problem(PART, _item(record), what, where))
+        except DataError as error:
+            problems.append(Problem(PART, _item(record), str(error), where))
             lost.append(_lost(record, models))
             continue
         key = (vote.item, vote.first, vote.second, vote.rater)
@@ -141,22 +147,25 @@ def parse_vote(record: Any, models: Collection[str] | None = None, items: Collec
 def vote_line(vote: Vote) -> str:
     """The line of a file that holds this vote, with its line break; empty `note` and `key` are left out."""
     record = {name: value for name, value in asdict(vote).items() if value != "" or name not in _OPTIONAL}
-    return json.dumps(record, ensure_ascii=False) + "\n"
+    return json.dumps(record) + "\n"  # in ASCII: a judge's text may hold half a surrogate pair
 
 
 def write_votes(path: Path, votes: Iterable[Vote]) -> None:
     write_text(path, "".join(map(vote_line, votes)))
 
 
-def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
-    """(`file:line`, line) of each line that is not empty. Lines stay bytes, so that one bad byte costs one line."""
+def _records(path: Path) -> Iterator[tuple[str, Any]]:
+    """(`file:line`, object) of each line that is not empty. Lines stay bytes, so that one bad byte costs one line."""
     try:
         lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error}); a line of a votes file has {', '.join(_FIELDS)}") from error
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            yield f"{path}:{number}", line
+            try:
+                yield f"{path}:{number}", json.loads(line)
+            except (ValueError, RecursionError) as error:
+                yield f"{path}:{number}", DataError(f"not usable JSON ({error})")
 
 
 def _name(record: dict[str, Any], field: str) -> str:
