@@ -10,7 +10,8 @@ from judges import answers, conversation, question
 
 from helptune.adapt.adapters import attach, init_adapters
 from helptune.adapt.lora import LoraConfig
-from helptune.evaluate.judging.local import local_judge
+from helptune.errors import ContextError
+from helptune.evaluate.judging.local import local_judge, same_answers
 from helptune.evaluate.judging.pairs import judge_pairs
 from helptune.evaluate.judging.rubric import LETTER_REPLY, prompt_text
 from helptune.gemma.chat import render
@@ -54,9 +55,11 @@ def test_its_reason_is_the_log_odds_of_the_two_letters(judge, word_base, tokeniz
 
 def test_its_prior_is_what_it_says_of_answers_that_are_the_same(judge):
     """A judge without a favourite place would say 0."""
-    same = [question(text, text) for text in ("By drying nectar.", "From pollen.")]
-    assert [said(verdict)[1] for verdict in judge.compare(same)] == [judge.prior] * 2
-    assert judge.prior == pytest.approx(np.mean(judge.log_odds(same)), abs=1.0)
+    asked = same_answers()
+    assert all(one.first == one.second for one in asked)
+    assert len({one.conversation.id for one in asked}) == 8
+    assert judge.prior == pytest.approx(np.mean(judge.log_odds(asked)), abs=2e-3)
+    assert said(judge.compare(asked[:1])[0])[1] == judge.prior
 
 
 def test_the_letter_that_gains_from_the_answers_wins(judge):
@@ -109,6 +112,11 @@ def test_a_question_longer_than_the_context_has_no_verdict_and_the_others_have_t
     assert [verdict.winner is None for verdict in verdicts] == [False, False, True, False]
     assert "longer than the context of 380" in verdicts[2].reason
     assert not verdicts[2].silent
+
+
+def test_a_context_too_short_for_the_rubric_is_refused(word_base, tokenizer):
+    with pytest.raises(ContextError, match="context of 200 tokens cannot read the rubric"):
+        local_judge("short", word_base.replace(config=replace(word_base.config, context=200)), tokenizer, "hash")
 
 
 def test_it_judges_pairs_and_goes_on(judge, tmp_path):

@@ -10,13 +10,14 @@ is one.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from os.path import commonprefix
+from itertools import takewhile
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from helptune.data.conversation import Conversation, load_curated
+from helptune.data.conversation import load_curated
+from helptune.errors import ContextError
 from helptune.evaluate.answers import Answer
 from helptune.evaluate.judging.judge import Question, Verdict, hash_of
 from helptune.evaluate.judging.rubric import LETTER_REPLY, RUBRIC, prompt_text
@@ -92,19 +93,26 @@ class LocalJudge:
 def local_judge(
     name: str, base: Base, tokenizer: Tokenizer, weights: str, adapter: Adapter | None = None
 ) -> LocalJudge:
-    """The judge with its prior, over a few of the embedded training conversations, their reference as both answers."""
-    asked = [_same_answers(c) for c in load_curated("train") if len(c.prompt) == 1]
-    asked = asked[:: len(asked) // _SAME][:_SAME]
+    """The judge with its prior. Raises ContextError where none of the questions behind it fits the context."""
+    asked = same_answers()
     # What a prompt shares with the bare rubric, it shares with any other.
     alone, prompt = (_prompt(text, base, tokenizer) for text in (RUBRIC, prompt_text(asked[0], LETTER_REPLY)))
-    judge = LocalJudge(name, base, tokenizer, weights, adapter, tuple(commonprefix([alone, prompt])))
+    shared = takewhile(lambda pair: pair[0] == pair[1], zip(alone, prompt, strict=False))
+    judge = LocalJudge(name, base, tokenizer, weights, adapter, tuple(token for token, _ in shared))
     odds = [one for one in judge.log_odds(asked) if one is not None]
-    return replace(judge, prior=round(float(np.mean(odds)), 3) if odds else 0.0)
+    if not odds:
+        raise ContextError(
+            f"a judge of a context of {base.config.context} tokens cannot read the rubric and two answers"
+        )
+    return replace(judge, prior=round(float(np.mean(odds)), 3))
 
 
-def _same_answers(conversation: Conversation) -> Question:
-    reference = Answer(conversation.id, conversation.reference, True, 0)
-    return Question(conversation, reference, reference)
+def same_answers() -> list[Question]:
+    """A few of the embedded training conversations, each with its reference as both answers."""
+    asked = [c for c in load_curated("train") if len(c.prompt) == 1]
+    chosen = asked[:: len(asked) // _SAME][:_SAME]
+    references = [Answer(c.id, c.reference, True, 0) for c in chosen]
+    return [Question(c, own, own) for c, own in zip(chosen, references, strict=True)]
 
 
 def _prompt(text: str, base: Base, tokenizer: Tokenizer) -> list[int]:
