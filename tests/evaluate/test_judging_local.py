@@ -105,13 +105,12 @@ def test_an_adapter_takes_part(judge, word_base, tokenizer):
     assert odds != pytest.approx(plain, abs=2e-3)
 
 
-def test_a_question_longer_than_the_context_has_no_verdict_and_the_others_have_theirs(word_base, tokenizer):
-    short = word_base.replace(config=replace(word_base.config, context=380))
-    judge = local_judge("short", short, tokenizer, "hash")
-    verdicts = judge.compare(QUESTIONS)
-    assert [verdict.winner is None for verdict in verdicts] == [False, False, True, False]
-    assert "longer than the context of 380" in verdicts[2].reason
-    assert not verdicts[2].silent
+def test_a_question_longer_than_the_context_has_no_verdict_and_the_others_have_theirs(judge):
+    short = replace(judge, base=judge.base.replace(config=replace(judge.base.config, context=600)))
+    verdicts = short.compare([question("x " * 600, "y"), *QUESTIONS[:1]])
+    assert [verdict.winner is None for verdict in verdicts] == [True, False]
+    assert "longer than the context of 600" in verdicts[0].reason
+    assert not verdicts[0].silent
 
 
 def test_a_context_too_short_for_the_rubric_is_refused(word_base, tokenizer):

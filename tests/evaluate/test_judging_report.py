@@ -148,7 +148,7 @@ def test_every_figure_is_said():
         "votes of a machine",
         "1 of the votes are null (no answer 1)",
         "1 pairs have a vote in one order only",
-        "21% (9% to 43%, n = 19)",
+        "The order decides 21% (9% to 43%, n = 19)",
         "100% (51% to 100%, n = 4)",
         "kappa is",
         "scores its own answers",

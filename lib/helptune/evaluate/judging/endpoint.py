@@ -1,7 +1,8 @@
 """A judge behind an OpenAI-compatible chat endpoint: a hosted model, or one that vLLM, llama.cpp or Ollama serves.
 
 Where it lives and which model it is come from the command line, the key from the environment: it is sent to that one
-address, and stands in no file, message or repr. What the server answers decides nothing before `rubric.parse` read it.
+address, and stands in no file, message or repr. Requests and answers of the models are sent there as well. What the
+server answers decides nothing before `rubric.parse` read it.
 """
 
 import json

@@ -68,6 +68,6 @@ def hash_of(*facts: object) -> str:
 
 
 def question_key(judge: Judge, question: Question) -> str:
-    """What a verdict depends on: under the same key it need not be asked for again."""
-    prompt = [asdict(message) for message in question.conversation.prompt]
-    return hash_of(judge.name, judge.version, prompt, asdict(question.first), asdict(question.second))
+    """What a verdict may depend on: under the same key it need not be asked for again."""
+    messages = [asdict(message) for message in question.conversation.messages]
+    return hash_of(judge.name, judge.version, messages, asdict(question.first), asdict(question.second))

@@ -16,7 +16,7 @@ def sentences(report: JudgeReport) -> list[str]:
         f"{report.judge} judged {report.items} pairs of {report.a} and {report.b} in {report.votes} votes. {MACHINE}",
         *_failures(report),
         f"{report.b} scores {share(report.score)} against {report.a}, where a tie and a contradiction count half.",
-        f"The order decides: {share(report.flips)} of the pairs judged in both have another result in each.",
+        f"The order decides {share(report.flips)} of the pairs that were judged in both orders.",
         f"The answer shown first wins {share(report.first_wins)} of the votes; without a favourite place it is half.",
     ]
     if report.to_first.n:
