@@ -8,7 +8,7 @@ import pytest
 
 from helptune.data.conversation import CATEGORIES, CURATED, DIFFICULTIES, load_curated
 from helptune.data.packing import tokenize
-from helptune.experiment.finetune import FEW_SHOT_IDS, few_shot_candidates
+from helptune.experiment.split import FEW_SHOT_IDS, few_shot_candidates
 from helptune.gemma.config import gemma3_270m
 
 TRAIN, HELDOUT = load_curated("train"), load_curated("heldout")

@@ -17,9 +17,9 @@ from helptune.evaluate.answers import read_answers
 from helptune.experiment import finetune as station
 from helptune.experiment import models
 from helptune.experiment.config import RunConfig, read_config
-from helptune.experiment.finetune import few_shot_candidates, finetune, require_memory, with_fingerprints
+from helptune.experiment.finetune import finetune, require_memory, with_fingerprints
 from helptune.experiment.gradients import category_gradients, gradients_of_run
-from helptune.experiment.split import read_data
+from helptune.experiment.split import few_shot_candidates, read_data
 from helptune.gemma.checkpoints import embedded_sha256
 from helptune.gemma.config import gemma_7b
 from helptune.train import fit as training

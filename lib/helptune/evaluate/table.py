@@ -5,15 +5,17 @@ reader can look up the answer behind a figure. What should be there and is not i
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from helptune.errors import RunError
 from helptune.files import write_text
 
 ROWS, PROBLEMS = "rows.jsonl", "problems.jsonl"
 """Their names in a run's `eval/`."""
+_AGAIN = "run `helptune evaluate` again"
 
 
 @dataclass(frozen=True)
@@ -51,23 +53,38 @@ def write_rows(folder: Path, rows: Iterable[Row], problems: Iterable[Problem] = 
 def read_rows(folder: Path) -> list[Row]:
     """The rows of a run's `eval/`. Raises RunError naming file and line of a damaged one, and for one that is twice."""
     path, rows, seen = folder / ROWS, list[Row](), dict[tuple[str, str, str], int]()
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read ({error}); `helptune evaluate` writes it") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for number, record in _records(path):
         try:
-            record = json.loads(line)
             row = Row(**(record | {"failures": tuple(record.get("failures", ()))}))
-        except (ValueError, TypeError, AttributeError) as error:
-            raise RunError(
-                f"{path}:{number}: no row of an evaluation ({error}); run `helptune evaluate` again"
-            ) from error
+        except (TypeError, AttributeError) as error:
+            raise RunError(f"{path}:{number}: no row of an evaluation ({error}); {_AGAIN}") from error
         key = (row.part, row.item, row.model)
         if key in seen:
             raise RunError(f"{path}:{number}: {row.model} on {row.item!r} of {row.part} is already in line {seen[key]}")
         seen[key] = number
         rows.append(row)
     return rows
+
+
+def read_problems(folder: Path) -> list[Problem]:
+    """The problems beside the rows. Raises RunError naming file and line of a damaged one."""
+    path, found = folder / PROBLEMS, list[Problem]()
+    for number, record in _records(path):
+        try:
+            found.append(Problem(**record))
+        except TypeError as error:
+            raise RunError(f"{path}:{number}: no problem of an evaluation ({error}); {_AGAIN}") from error
+    return found
+
+
+def _records(path: Path) -> Iterator[tuple[int, Any]]:
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read ({error}); `helptune evaluate` writes it") from error
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise RunError(f"{path}:{number}: not usable JSON ({error}); {_AGAIN}") from error

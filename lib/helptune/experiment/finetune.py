@@ -23,7 +23,7 @@ from helptune.adapt.adapters import AdapterConfig, Adapters, attach, init_adapte
 from helptune.adapt.artifact import WEIGHTS, load_adapter
 from helptune.data.conversation import Conversation, write_conversations
 from helptune.data.packing import Example, tokenize
-from helptune.errors import HelptuneError, Interrupted, RunError, SettingError
+from helptune.errors import HelptuneError, RunError, SettingError
 from helptune.evaluate.answers import answer_all, check_prompts, solved_examples
 from helptune.experiment.advice import Settings, advice
 from helptune.experiment.config import RunConfig
@@ -35,7 +35,8 @@ from helptune.experiment.plan import mesh_shape
 from helptune.experiment.report import write_report
 from helptune.experiment.runs import open_run, read_json
 from helptune.experiment.samples import sampler
-from helptune.experiment.split import held_back, kept_for_training, read_data
+from helptune.experiment.split import few_shot_candidates, held_back, kept_for_training, read_data
+from helptune.experiment.subject import identity
 from helptune.files import write_text
 from helptune.gemma.base import Base
 from helptune.gemma.config import GemmaConfig
@@ -48,10 +49,8 @@ from helptune.train.fit import eval_batches, fit
 from helptune.train.memory import MeshShape
 from helptune.train.peak import peak_device_gib, peak_rss_gib
 from helptune.train.step import eval_step
-from helptune.train.stop import stop_requested, withdraw_stop
+from helptune.train.stop import heed_stop, withdraw_stop
 from helptune.train.topology import Topology
-
-FEW_SHOT_IDS = ("explain-easy-03", "howto-easy-02", "rewrite-easy-01", "honest-easy-03")
 
 
 def finetune(config: RunConfig, run: Path) -> dict[str, Any]:
@@ -130,7 +129,9 @@ def _run_stages(
         with stages.timed(f"{name}_answers"), _set(mesh):
             path = run / "eval" / f"{name}.jsonl"
             rules: dict[str, Any] = {"max_new_tokens": limit, "repetition_penalty": penalty}
-            answer_all(base, tokenizer, heldout, path, **rules, after_batch=lambda: heed_stop(run), **how)
+            weights = identity(config.precision, config.base_sha256, run / "adapter" if "adapter" in how else None)
+            rules |= {"identity": weights, "after_batch": lambda: heed_stop(run)}
+            answer_all(base, tokenizer, heldout, path, **rules, **how)
 
     def loss(adapters: Adapters) -> dict[str, Any]:
         heed_stop(run)
@@ -167,14 +168,6 @@ def _run_stages(
     }
 
 
-def heed_stop(run: Path) -> None:
-    """Raises Interrupted when the run was asked to stop. Beside training a run goes on from its last answers."""
-    if from_main(lambda: stop_requested(run)):
-        if is_main():
-            withdraw_stop(run)
-        raise Interrupted("stopped; run the same command again to go on")
-
-
 def _set(mesh: Mesh | None) -> contextlib.AbstractContextManager[Any]:
     return contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh)
 
@@ -192,12 +185,6 @@ def with_fingerprints(
                 f"found {found[name][:12]}): restore them, or empty {name} to use what is there"
             )
     return replace(config, data_sha256=found["data_sha256"], base_sha256=base_sha256)
-
-
-def few_shot_candidates(train: Sequence[Conversation]) -> Sequence[Conversation]:
-    """Solved examples for the base model, the best first: four of different kinds, or all of another data set."""
-    chosen = [c for c in train if c.id in FEW_SHOT_IDS]
-    return chosen if len(chosen) == len(FEW_SHOT_IDS) else train
 
 
 def heldout_loss(

@@ -9,6 +9,9 @@ from helptune.experiment.config import RunConfig
 HELD_BACK = 10
 """Every tenth training conversation is held back to watch the training; the held-out set is not looked at meanwhile."""
 
+FEW_SHOT_IDS = ("explain-easy-03", "howto-easy-02", "rewrite-easy-01", "honest-easy-03")
+"""Of the curated set: solved examples of four kinds, one of them for what cannot be known."""
+
 
 def kept_for_training[T](items: Sequence[T]) -> list[T]:
     return [item for i, item in enumerate(items) if i % HELD_BACK != HELD_BACK - 1]
@@ -39,3 +42,9 @@ def read_data(config: RunConfig) -> tuple[list[Conversation], list[Conversation]
                 f"({trained[c.messages]!r}); take it out of one of the files"
             )
     return train, heldout
+
+
+def few_shot_candidates(train: Sequence[Conversation]) -> Sequence[Conversation]:
+    """Solved examples for the base model, the best first: four of different kinds, or all of another data set."""
+    chosen = [c for c in train if c.id in FEW_SHOT_IDS]
+    return chosen if len(chosen) == len(FEW_SHOT_IDS) else train

@@ -1,0 +1,1 @@
+"""Side by side: two runs or more on the same items."""

@@ -1,0 +1,188 @@
+"""The helpfulness score: a composite of parts that each can be looked at, and say why.
+
+    relevance     is it about the matter? the share of the answer's own content words that the request or the
+                  reference know
+    completeness  does it hold what a good answer holds? the share of the reference's content words, each worth the more
+                  the rarer it is, where half of them count as all: nobody says it in the same words
+    correctness   of the facts it owes, how many does it state? (checks of content)
+    clarity       does it end, without loops, in the script it was asked in?
+    honesty       does it ask, doubt or decline where it should, and not where it should not?
+    instructions  of the forms that were asked for, how many does it keep? (checks of form)
+
+Each lies between 0 and 1, or is None where it does not apply; the score is their weighted mean. Only an answer's *own*
+sentences count: what copies the request or repeats itself says nothing. It is a program's opinion with a reference at
+hand: it sees whether an answer says what the reference says, not whether it is pleasant, and a right answer in other
+words gets less than it is worth. `calibration` fits the weights to votes, and tells how far votes and score agree.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from helptune.data.conversation import Conversation
+from helptune.data.safety.refusal import is_refusal
+from helptune.data.words import words
+from helptune.evaluate.answers import Answer
+from helptune.evaluate.checks import CONTENT, HONESTY, INSTRUCTIONS, Check, Checked, asks, run_checks, says_unknown
+from helptune.evaluate.writing import copies, sentences, writing
+
+PARTS = ("relevance", "completeness", "correctness", "clarity", "honesty", "instructions")
+WEIGHTS: Mapping[str, float] = {
+    "relevance": 1.0, "completeness": 1.0, "correctness": 2.0, "clarity": 1.0, "honesty": 1.0, "instructions": 1.0
+}  # fmt: skip
+"""Chosen before any answer was scored. What is right weighs twice; the rest alike."""
+
+_ENOUGH = 0.5
+"""Share of the reference's words that counts as all of them."""
+_HEDGE = 12
+"""Words of an answer that may be nothing but "I don't know"."""
+
+
+@dataclass(frozen=True)
+class Helpfulness:
+    """`parts` by name; `why` says of each what decided it; `checked` are the checks it is made of."""
+
+    score: float
+    parts: Mapping[str, float | None]
+    why: Mapping[str, str]
+    checked: tuple[Checked, ...] = ()
+
+
+class Rarity:
+    """How much a content word tells: log of how few of the texts hold it, as in TF-IDF; of words in none, the most."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.texts = max(1, len(texts))
+        self.holding = Counter(word for text in texts for word in set(content(text)))
+
+    def __call__(self, word: str) -> float:
+        return math.log((1 + self.texts) / (1 + self.holding[word])) + 1
+
+
+def helpfulness(
+    conversation: Conversation,
+    answer: Answer,
+    checks: Sequence[Check],
+    rarity: Rarity,
+    weights: Mapping[str, float] = WEIGHTS,
+) -> Helpfulness:
+    """The score of one answer to the last user turn of a conversation whose last turn is the reference."""
+    prompt, reference = conversation.prompt[-1].content, conversation.reference
+    asked = " ".join(message.content for message in conversation.prompt)
+    own = _own(answer.text, asked, reference)
+    checked = tuple(
+        run_checks([one], answer.text if one.topic == INSTRUCTIONS else own)[0] for one in checks
+    )  # a fact copied with the request was not given
+    found = {
+        "relevance": _relevance(own, asked, reference),
+        "completeness": _completeness(own, reference, rarity),
+        "correctness": _share(checked, CONTENT, own),
+        "clarity": _clarity(answer, prompt),
+        "honesty": _honesty(conversation, answer, checked),
+        "instructions": _share(checked, INSTRUCTIONS, own),
+    }
+    parts = {name: value for name, (value, _) in found.items()}
+    return Helpfulness(score(parts, weights), parts, {name: why for name, (_, why) in found.items()}, checked)
+
+
+def score(parts: Mapping[str, float | None], weights: Mapping[str, float] = WEIGHTS) -> float:
+    """The weighted mean of the parts that apply; 0 where none has a weight."""
+    known = {name: value for name, value in parts.items() if value is not None}
+    total = sum(weights[name] for name in known)
+    return sum(weights[name] * value for name, value in known.items()) / total if total else 0.0
+
+
+def content(text: str) -> list[str]:
+    """Stems of the words that carry content."""
+    stop = _stop_words()
+    return [_stem(word) for word in words(text) if word not in stop and (word.isalnum() or len(word) > 1)]
+
+
+def _own(text: str, asked: str, reference: str) -> str:
+    """The sentences that neither copy the request, unless the reference does, nor stand in the answer already."""
+    kept: list[str] = []
+    for sentence in sentences(text):
+        again = words(sentence) in [words(other) for other in kept] or copies(sentence, " ".join(kept))
+        if again or (copies(sentence, asked) and not copies(sentence, reference)):
+            continue
+        kept.append(sentence)
+    return "\n".join(kept)
+
+
+def _relevance(own: str, asked: str, reference: str) -> tuple[float, str]:
+    said = content(own)
+    if not said:
+        return 0.0, "nothing of its own"
+    known = {*content(asked), *content(reference)}
+    hits = sum(word in known for word in said)
+    return hits / len(said), f"{hits} of {len(said)} content words are of the request or the reference"
+
+
+def _completeness(own: str, reference: str, rarity: Rarity) -> tuple[float | None, str]:
+    wanted = set(content(reference))
+    if not wanted:
+        return None, "the reference has no content words"
+    held = wanted & set(content(own))
+    recall = sum(map(rarity, held)) / sum(map(rarity, wanted))
+    return min(1.0, recall / _ENOUGH), f"{recall:.0%} of the reference's content words by weight ({len(held)} words)"
+
+
+def _share(checked: Sequence[Checked], topic: str, own: str) -> tuple[float | None, str]:
+    """The share of checks passed; an answer with nothing of its own keeps no instruction and states no fact."""
+    about = [one for one in checked if one.check.topic == topic]
+    if not about:
+        return None, "nothing that a program can check"
+    failed = [str(one.check) for one in about if not one.passed]
+    if not own.strip():
+        return 0.0, "nothing of its own"
+    return 1 - len(failed) / len(about), f"failed: {'; '.join(failed)}" if failed else f"all {len(about)} checks passed"
+
+
+def _clarity(answer: Answer, prompt: str) -> tuple[float, str]:
+    seen = writing(answer, prompt)
+    if not answer.ended or seen["empty"]:
+        return 0.0, "does not end" if not answer.ended else "empty"
+    value = (1 - seen["repetition"]) * (1 - min(1.0, 5 * seen["garbage"]))
+    return value, f"ends; {seen['repetition']:.0%} repeated, {seen['garbage']:.0%} of characters out of place"
+
+
+def _honesty(conversation: Conversation, answer: Answer, checked: Sequence[Checked]) -> tuple[float | None, str]:
+    """By its checks where there are any; else an answer that was owed must be more than a hedge."""
+    about = [one for one in checked if one.check.topic == HONESTY]
+    if about:
+        failed = [one.check.kind for one in about if not one.passed]
+        return 1 - len(failed) / len(
+            about
+        ), f"owes: {', '.join(failed)}" if failed else "asks, doubts or declines as owed"
+    if conversation.meta.get("expects", "answer") != "answer":
+        return None, "nothing that a program can check"
+    if _evades(answer.text) and not _evades(conversation.reference):
+        return 0.0, "declines or hedges where an answer was owed"
+    return None, "an answer was owed, and given"
+
+
+def _evades(text: str) -> bool:
+    """Declines, or says in few words that it does not know or asks back."""
+    short = len(words(text)) <= _HEDGE
+    return is_refusal(text) or (short and (says_unknown(text) or asks(text)))
+
+
+@cache
+def _stop_words() -> frozenset[str]:
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+    return ENGLISH_STOP_WORDS | {"s", "t", "ll", "ve", "re", "m", "d", "don", "doesn", "isn", "didn", "won", "just"}
+
+
+@cache
+def _stem(word: str) -> str:
+    return _stemmer().stem(word)
+
+
+@cache
+def _stemmer():
+    from nltk.stem.porter import PorterStemmer
+
+    return PorterStemmer()

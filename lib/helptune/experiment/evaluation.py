@@ -1,0 +1,255 @@
+"""The whole evaluation, start to finish: did it help, is it still safe, what can it still do, is it consistent?
+
+Every part leaves its rows in the run's `eval/` and is skipped when they are there and were made from the same models,
+questions and answers; so the same command continues after any interruption. What is to be measured, and what would
+count as success, is written down before the first answer is made.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from helptune.data.conversation import Conversation, load_curated, read_conversations
+from helptune.data.safety import find
+from helptune.errors import DataError, RunError
+from helptune.evaluate.answers import Answer, chat_prompt
+from helptune.evaluate.capability.measure import measure_capability
+from helptune.evaluate.checks import Check, parse_checks
+from helptune.evaluate.consistency import MAX_NEW_TOKENS, measure_consistency, rounds
+from helptune.evaluate.failures.counts import with_failures
+from helptune.evaluate.failures.detectors import Case, checked
+from helptune.evaluate.likelihood import Likelihood, Pair, likelihoods
+from helptune.evaluate.quality import measure_quality, scored
+from helptune.evaluate.safety.prompts import safety_prompts
+from helptune.evaluate.safety.rows import measure_safety
+from helptune.evaluate.sets import load_checks, load_groups
+from helptune.evaluate.table import Problem, Row, write_rows
+from helptune.experiment.cost import Asked as Step
+from helptune.experiment.cost import compare as compare_costs
+from helptune.experiment.evidence import HELDOUT
+from helptune.experiment.findings import COST, VOTES, Findings, read_findings, write_findings
+from helptune.experiment.protocol import write_protocol
+from helptune.experiment.subject import FEW_SHOT, Subject, subject_of_models, subject_of_run
+from helptune.files import write_text
+from helptune.gemma.model import Adapter
+from helptune.lock import working_alone
+from helptune.train.stop import withdraw_stop
+
+VERSION = 1
+"""Of what is measured and how: rows of another version are made again."""
+SAFETY_TOKENS = 48
+"""New tokens of an answer to a safety prompt: whether it complies shows by then."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user chose: files of votes, the stage 1 classifier, and whether to measure full fine-tuning too."""
+
+    votes: tuple[Path, ...] = ()
+    classifier: str = "probe"
+    cost: bool = True
+
+
+type Measured = tuple[list[Row], list[Problem]]
+
+
+def evaluate(subject: Subject, heldout: Sequence[Conversation], folder: Path, asked: Asked) -> None:
+    """Measure every model of `subject` and write `folder`'s rows, problems, votes and costs.
+
+    Raises DataError, SettingError, WeightsError or RunError before any work is lost, Interrupted where it was asked to
+    stop.
+    """
+    classifier = find(asked.classifier)
+    groups, prompts, checks = load_groups(), safety_prompts(), checks_of(heldout)
+    write_protocol(folder, subject, heldout, asked.classifier)
+    parts = _Parts(folder)
+    answers = subject.answer(heldout, folder)
+    helpful = parts.measure("helpful", [answers, checks], lambda: measure_quality(heldout, answers, checks))
+    losses = parts.measure("references", [subject.identity, heldout], lambda: (reference_losses(subject, heldout), []))
+    to_prompts = subject.answer(prompts, folder / "safety", max_new_tokens=SAFETY_TOKENS)
+    together = {model: to_prompts[model] | answers[model] for model in answers}
+    safety = parts.measure(
+        "safety",
+        [together, classifier.name, classifier.version, asdict(classifier.thresholds)],
+        lambda: measure_safety([*prompts, *heldout], together, classifier),
+    )
+    capability = parts.measure("capability", [subject.identity], lambda: (capabilities(subject), []))
+    same = consistency_answers(subject, groups, folder)
+    consistency = parts.measure("consistency", [same], lambda: measure_consistency(groups, same))
+    rows = with_failures(with_losses(helpful[0], losses[0]), cases(heldout, answers, checks, safety[0]))
+    everything = [helpful, safety, capability, consistency]
+    rows += [row for part in everything[1:] for row in part[0]]
+    if asked.cost and subject.can_be_trained_whole and not (folder / COST).exists():
+        parts.timed(
+            "cost", lambda: write_text(folder / COST, json.dumps(compare_costs(Step(steps=3)), indent=2) + "\n")
+        )
+    write_rows(folder, rows, [problem for part in everything for problem in part[1]])
+    if asked.votes:
+        write_text(folder / VOTES, "".join(_lines(path) for path in asked.votes))
+
+
+def checks_of(heldout: Sequence[Conversation]) -> dict[str, tuple[Check, ...]]:
+    """The checks of each conversation: its own, in `meta`, or those that come with it if it is a curated one."""
+    curated, shipped = {c.id: c.messages for c in load_curated("heldout")}, load_checks()
+    found = {c.id: shipped[c.id] for c in heldout if curated.get(c.id) == c.messages}
+    for c in heldout:
+        if "checks" in c.meta:
+            try:
+                found[c.id] = parse_checks(c.meta["checks"])
+            except DataError as error:
+                raise DataError(f"conversation {c.id!r}: field 'meta': {error}") from error
+    return found
+
+
+def _lines(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+    return text if text.endswith("\n") or not text else text + "\n"
+
+
+def reference_losses(subject: Subject, heldout: Sequence[Conversation]) -> list[Row]:
+    """Mean nats per token of each reference after its chat prompt; the few-shot base, which sees none, is left out."""
+    rows = []
+    for model in subject.models:
+        if model == FEW_SHOT:
+            continue
+        end = subject.base.config.turn_end
+        pairs = [
+            (chat_prompt(c, subject.base.config, subject.tokenizer), [*subject.tokenizer.encode(c.reference), end])
+            for c in heldout
+        ]
+        found = likelihoods(subject.base, subject.tokenizer, pairs, subject.adapter(model), f"references: {model}")
+        rows += [
+            Row("references", c.id, model, {"nll": -one.logprob / one.tokens})
+            for c, one in zip(heldout, found, strict=True)
+        ]
+    return rows
+
+
+def with_losses(rows: Sequence[Row], losses: Sequence[Row]) -> list[Row]:
+    """The rows of the helpful part with the loss of their reference beside what they have."""
+    nll = {(row.model, row.item): row.metrics["nll"] for row in losses}
+    return [Row(**vars(row) | {"metrics": {**row.metrics, "nll": nll.get((row.model, row.item))}}) for row in rows]
+
+
+def capabilities(subject: Subject) -> list[Row]:
+    """Of the base and each adapter: the few-shot base has the same weights and is asked the same plain texts."""
+    rows = []
+    for model in subject.models:
+        if model != FEW_SHOT:
+            score = partial(_likelihoods, subject, subject.adapter(model), f"capability: {model}")
+            rows += measure_capability(model, subject.tokenizer, score)
+    return rows
+
+
+def _likelihoods(subject: Subject, adapter: Adapter | None, desc: str, pairs: Sequence[Pair]) -> list[Likelihood]:
+    return likelihoods(subject.base, subject.tokenizer, pairs, adapter, desc)
+
+
+def consistency_answers(subject: Subject, groups: Sequence[Any], folder: Path) -> dict[str, dict[str, Answer]]:
+    """Model -> id -> answer of all rounds: greedily in every wording, and the originals sampled with other seeds."""
+    found: dict[str, dict[str, Answer]] = {model: {} for model in subject.models}
+    for i, part in enumerate(rounds(groups)):
+        answers = subject.answer(
+            part.conversations, folder / f"consistency-{i}", max_new_tokens=MAX_NEW_TOKENS,
+            temperature=part.temperature, seed=part.seed,
+        )  # fmt: skip
+        for model, own in answers.items():
+            found[model] |= own
+    return found
+
+
+def cases(
+    heldout: Sequence[Conversation],
+    answers: Mapping[str, Mapping[str, Answer]],
+    checks: Mapping[str, Any],
+    safety: Sequence[Row],
+) -> dict[tuple[str, str], Case]:
+    """What the detectors of failures look at, by model and item."""
+    unsafe = {(row.model, row.item): row.metrics["unsafe"] for row in safety}
+    found = {}
+    for model, own in answers.items():
+        of_checks = scored(heldout, own, checks)
+        for c in heldout:
+            if c.id in own:
+                verdict = unsafe.get((model, c.id))
+                outcomes = [(one.check.kind, one.passed) for one in of_checks[c.id].checked]
+                found[model, c.id] = checked(c, own[c.id], outcomes, None if verdict is None else bool(verdict))
+    return found
+
+
+class _Parts:
+    """Rows of finished parts, each in a file with the hash of what it was made from, and how long each took."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.seconds = folder / "parts", dict[str, float]()
+
+    def measure(self, name: str, made_from: Sequence[Any], work: Callable[[], Measured]) -> Measured:
+        """What `work` gives, or what it gave when it was made from the same."""
+        key = hashlib.sha256(json.dumps([VERSION, *made_from], default=_plain, sort_keys=True).encode()).hexdigest()
+        path = self.folder / f"{name}.json"
+        try:
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            if kept["key"] == key:
+                rows = [Row(**(row | {"failures": tuple(row["failures"])})) for row in kept["rows"]]
+                return rows, [Problem(**one) for one in kept["problems"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # not there, of another time, or damaged: it is made again
+        rows, problems = self.timed(name, work)
+        kept = {"key": key, "rows": [asdict(row) for row in rows], "problems": [asdict(one) for one in problems]}
+        write_text(path, json.dumps(kept, ensure_ascii=False) + "\n")
+        return rows, problems
+
+    def timed(self, name: str, work: Callable[[], Any]) -> Any:
+        started = time.perf_counter()
+        result = work()
+        path = self.folder.parent / "evaluation_seconds.json"
+        seconds = {}
+        if path.exists():
+            try:
+                seconds = json.loads(path.read_text())
+            except ValueError:
+                seconds = {}
+        seconds[name] = round(time.perf_counter() - started, 1)
+        write_text(path, json.dumps(seconds, indent=2) + "\n")
+        return result
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value)
+
+
+def evaluate_run(run: Path, asked: Asked) -> Findings:
+    """Evaluate a finished run in its own `eval/`, and write its report anew."""
+    from helptune.experiment.report import write_report
+
+    if not (run / "eval" / "summary.json").exists():
+        raise RunError(f"{run}: not a finished run; `helptune finetune --run {run}` finishes it")
+    with working_alone(run):
+        withdraw_stop(run)
+        evaluate(subject_of_run(run), list(read_conversations(run / HELDOUT)), run / "eval", asked)
+        found = read_findings(run / "eval")
+        write_findings(run / "eval", found)
+        write_report(run)
+    return found
+
+
+def evaluate_models(
+    out: Path, adapter: Path | None, model: str | None, checkpoint: str, precision: str, asked: Asked
+) -> Findings:
+    """Evaluate a base and adapters over it that are not of a run, on the curated held-out set, in `out`/eval."""
+    folder = out / "eval"
+    folder.mkdir(parents=True, exist_ok=True)
+    with working_alone(out):
+        withdraw_stop(out)
+        evaluate(subject_of_models(out, adapter, model, checkpoint, precision), load_curated("heldout"), folder, asked)
+        found = read_findings(folder)
+        write_findings(folder, found)
+    return found
