@@ -15,11 +15,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from http.client import HTTPException
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
 
 from helptune.data.conversation import Conversation
 from helptune.data.safety.classifier import SafetyClassifier, SafetyScore, Thresholds, check_target
 from helptune.errors import DataError, SettingError
+from helptune.http import OPENER, failure, read_body, url_parts
 
 AT_ONCE, REQUEST_BYTES, ANSWER_BYTES = 64, 2**20, 4 * 2**20
 """Conversations and bytes of one request (a single longer conversation goes alone), and bytes of an answer, at most."""
@@ -77,15 +77,15 @@ class HttpClassifier:
         request = urllib.request.Request(self.url, data, {"Content-Type": "application/json"}, method="POST")
         for left in range(self.retries, -1, -1):
             try:
-                with _OPENER.open(request, timeout=self.timeout) as response:
-                    body = response.read(ANSWER_BYTES + 1)
+                with OPENER.open(request, timeout=self.timeout) as response:
+                    body = read_body(response, ANSWER_BYTES, self.timeout)
                 break
             except urllib.error.HTTPError as error:
                 if (error.code < 500 and error.code != 429) or not left:
                     raise DataError(f"{self.url}: answers {error.code} {error.reason}") from error
             except (OSError, HTTPException, ValueError) as error:
                 if not left:
-                    raise DataError(f"{self.url}: {_failure(error, self.timeout)}") from error
+                    raise DataError(f"{self.url}: {failure(error, self.timeout)}") from error
             time.sleep(_BACKOFF * 2 ** (self.retries - left))
         if len(body) > ANSWER_BYTES:
             raise DataError(f"{self.url}: answers with more than {ANSWER_BYTES >> 20} MiB")
@@ -104,7 +104,7 @@ def connect(url: str, timeout: float = 30.0, retries: int = 3) -> HttpClassifier
     Raises SettingError for anything but an http(s) URL without a password, DataError for a server that does not answer
     as `HttpClassifier` says.
     """
-    parts = _parts(url)
+    parts = url_parts(url)
     if parts is None:
         raise SettingError(f"{url!r}: not a URL of a classifier; give http://HOST/PATH or https://HOST/PATH")
     if parts.username or parts.password:
@@ -113,34 +113,6 @@ def connect(url: str, timeout: float = 30.0, retries: int = 3) -> HttpClassifier
         )
     answer = HttpClassifier(url, timeout, retries)._post({"target": "prompt", "conversations": []})
     return HttpClassifier(url, timeout, retries, _about(answer, url))
-
-
-def _parts(url: str) -> SplitResult | None:
-    """Of a URL that can be asked; of any other text None."""
-    try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018  raises ValueError for one that is none
-    except ValueError:
-        return None
-    written = url.isascii() and url.isprintable() and " " not in url
-    return parts if written and parts.scheme in ("http", "https") and parts.hostname else None
-
-
-def _failure(error: Exception, timeout: float) -> str:
-    reason = getattr(error, "reason", error)  # of a URLError: what kept it from connecting
-    if isinstance(reason, TimeoutError):
-        return f"no answer within {timeout:g} s"
-    if isinstance(reason, OSError):
-        return f"cannot be reached ({reason})"
-    return f"gives no answer in HTTP ({type(reason).__name__}: {reason})"
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any) -> None:
-        return None  # so that a redirect is the error it is here
-
-
-_OPENER = urllib.request.build_opener(_NoRedirect)
 
 
 def _requests(conversations: Sequence[Conversation]) -> Iterator[list[dict[str, Any]]]:

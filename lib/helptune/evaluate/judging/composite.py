@@ -1,0 +1,42 @@
+"""A judge that only counts: the answer with the higher score wins, and scores within a band of each other tie.
+
+It has no favourite place and costs nothing, so it says at once whether a judge that reads sees more than a score does.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from helptune.data.conversation import Conversation
+from helptune.evaluate.answers import Answer
+from helptune.evaluate.judging.judge import Question, Verdict, hash_of
+
+
+@dataclass(frozen=True)
+class Composite:
+    """`score` is higher for a better answer, and None where an answer has none. `about` names it and its weights.
+
+    A difference of at most `band` is a tie.
+    """
+
+    score: Callable[[Conversation, Answer], float | None]
+    about: str
+    band: float = 0.05
+    name: str = "composite"
+    at_once: int = 64
+    workers: int = 1
+
+    @property
+    def version(self) -> str:
+        return hash_of(self.about, self.band)
+
+    def compare(self, questions: Sequence[Question]) -> list[Verdict]:
+        return [self._compare(question) for question in questions]
+
+    def _compare(self, question: Question) -> Verdict:
+        first, second = (self.score(question.conversation, answer) for answer in (question.first, question.second))
+        if first is None or second is None:
+            return Verdict(None, "no verdict: an answer has no score")
+        reason = f"score {first:.3f} against {second:.3f}"
+        if abs(first - second) <= self.band:
+            return Verdict("tie", reason)
+        return Verdict("first" if first > second else "second", reason)
