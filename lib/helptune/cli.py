@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from helptune import artifacts, measures, mixing, several
+from helptune import artifacts, evaluating, measures, mixing, several
 from helptune.errors import AdapterError, DataError, HelptuneError, Interrupted, RunError, SettingError
 from helptune.options import (
     EMBEDDED,
@@ -290,6 +290,8 @@ def report(run: RunDir = Path("runs/first")) -> None:
 
 app.add_typer(measures.bench, name="bench")
 app.add_typer(mixing.data, name="data")
+app.add_typer(evaluating.evaluate, name="evaluate")
+app.command()(evaluating.compare)
 for measure in (measures.plan, measures.capacity, measures.precision, measures.gradients):
     app.command()(measure)
 for verb in (several.adapters, several.combine, several.tasks):

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from helptune.errors import Interrupted, SettingError
-from helptune.options import AsJson, Checkpoint, Model, console
+from helptune.options import Adapter, AsJson, Checkpoint, Model, Precision, RunDir, console
 
 evaluate = typer.Typer(
     invoke_without_command=True,
@@ -49,6 +49,7 @@ def whole(
         raise SettingError("say where the results go: --out DIR")
     from helptune.experiment.evaluation import Asked, evaluate_models, evaluate_run
     from helptune.experiment.evaluation_view import terminal
+    from helptune.experiment.findings import to_json
 
     asked = Asked(votes=tuple(votes or ()), classifier=classifier, cost=cost)
     try:
@@ -60,6 +61,123 @@ def whole(
     except KeyboardInterrupt as stop:
         raise Interrupted("stopped; run the same command again to go on") from stop
     if as_json:
-        print(json.dumps(found))
+        print(to_json(found))
     else:
         terminal(found, console())
+
+
+@evaluate.command("judge")
+def judge(
+    run: RunDir = Path("runs/first"),
+    by: Annotated[
+        str, typer.Option("--by", help="composite, local, local:ADAPTER, or the URL of an endpoint.")
+    ] = "composite",
+    judge_model: Annotated[str, typer.Option(help="Which model of the endpoint judges.")] = "",
+    key: Annotated[str, typer.Option(help="Environment variable that holds the endpoint's key.")] = "OPENAI_API_KEY",
+    a: Annotated[str, typer.Option("--a", help="One model of the run: base, few_shot, tuned.")] = "base",
+    b: Annotated[str, typer.Option("--b", help="The other one.")] = "tuned",
+    votes: Annotated[list[Path] | None, typer.Option(help="Votes of people, to measure the judge by.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a machine judge the answers of a run pair by pair, in both orders, and say how far one can believe it.
+
+    Its votes are kept in the run's eval/judge_votes.jsonl. They never count as people's.
+
+    Example: [bold]helptune evaluate judge --run runs/first --by http://127.0.0.1:8000/v1 --judge-model NAME[/bold]
+    """
+    from helptune.evaluate.judging.run import judge_run
+    from helptune.evaluate.judging.words import sentences
+    from helptune.evaluate.votes import read_votes
+    from helptune.experiment.findings import to_json
+    from helptune.experiment.judges import judge_of
+
+    people = read_votes(*(votes or ()))
+    try:
+        found = judge_run(run, judge_of(run, by, judge_model, key), a, b, people.votes, own="")
+    except KeyboardInterrupt as stop:
+        raise Interrupted("stopped; run the same command again to go on") from stop
+    print(to_json(found) if as_json else "\n".join(sentences(found)))
+
+
+@evaluate.command("power")
+def power(
+    preferred: Annotated[float, typer.Option(help="The share of votes to be exceeded.")] = 0.75,
+    margin: Annotated[float, typer.Option(help="What may be lost, as points and as a share of --score.")] = 0.05,
+    discordance: Annotated[float, typer.Option(help="Share of items on which the two models differ.")] = 0.15,
+    score: Annotated[float, typer.Option(help="The base's score.")] = 0.35,
+    consistent: Annotated[float, typer.Option(help="The agreement to be exceeded.")] = 0.9,
+    items: Annotated[int | None, typer.Option(help="So many items: what loss can they rule out?")] = None,
+    chance: Annotated[float, typer.Option(help="Of showing what is true.")] = 0.8,
+    alpha: Annotated[float, typer.Option(help="Chance of showing what is not.")] = 0.05,
+    design_effect: Annotated[float, typer.Option(help="What votes on one prompt cost: 1 for one vote a prompt.")] = 1.0,
+    as_json: AsJson = False,
+) -> None:
+    """How many votes, items or groups a claim takes, before anything is voted on.
+
+    Example: [bold]helptune evaluate power --preferred 0.75[/bold]
+    """
+    from dataclasses import asdict
+
+    from helptune.evaluate.statistics.planner import plan, show
+
+    needs = plan(
+        preferred=preferred, margin=margin, discordance=discordance, score=score, consistent=consistent, items=items,
+        alpha=alpha, power=chance, design_effect=design_effect,
+    )  # fmt: skip
+    if as_json:
+        print(json.dumps([asdict(need) for need in needs]))
+    else:
+        show(needs, console())
+
+
+@evaluate.command("harness")
+def harness(
+    tasks: Annotated[list[str], typer.Option("--task", help="A task of lm-evaluation-harness; may be repeated.")],
+    adapter: Adapter = None,
+    model: Model = None,
+    checkpoint: Checkpoint = "",
+    precision: Precision = "bfloat16",
+    include: Annotated[Path | None, typer.Option(help="A folder of further tasks. Tasks may run code.")] = None,
+    fewshot: Annotated[int | None, typer.Option(help="Solved examples.", show_default="the task's own")] = None,
+    limit: Annotated[int | None, typer.Option(help="The first so many items of each task.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run public benchmarks of lm-evaluation-harness on the base or an adapter (pip install 'helptune[harness]').
+
+    Example: [bold]helptune evaluate harness --task arc_easy --limit 200 --adapter runs/first/adapter[/bold]
+    """
+    from dataclasses import asdict
+
+    from helptune.experiment.harness import evaluate_tasks
+    from helptune.experiment.models import load, source_of
+
+    loaded = load(source_of(model, checkpoint), precision, adapter)
+    scores, _ = evaluate_tasks(loaded, tasks, include=include, fewshot=fewshot, limit=limit)
+    if as_json:
+        print(json.dumps([asdict(one) for one in scores]))
+        return
+    for one in scores:
+        print(f"{one.task}  {one.metric}  {one.value:.4f}  {one.items} items")
+
+
+def compare(
+    runs: Annotated[list[str], typer.Argument(help="Two evaluated runs or more, as DIR or DIR:MODEL.")],
+    out: Annotated[Path | None, typer.Option(help="A folder for comparison.json and comparison.html.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Two evaluated runs item by item on every metric: a table, a figure, a verdict. More than two are ranked.
+
+    Example: [bold]helptune compare runs/first runs/second --out runs/compared[/bold]
+    """
+    from helptune.experiment.comparison import compare_runs, show, write
+    from helptune.experiment.findings import to_json
+
+    found = compare_runs(runs)
+    if out is not None:
+        write(found, out)
+    if as_json:
+        print(to_json(found))
+    else:
+        show(found, console())
+        if out is not None:
+            print(f"{out / 'comparison.html'}")

@@ -19,7 +19,6 @@ from helptune.data.safety import find
 from helptune.errors import DataError, RunError
 from helptune.evaluate.answers import Answer, chat_prompt
 from helptune.evaluate.capability.measure import measure_capability
-from helptune.evaluate.checks import Check, parse_checks
 from helptune.evaluate.consistency import MAX_NEW_TOKENS, measure_consistency, rounds
 from helptune.evaluate.failures.counts import with_failures
 from helptune.evaluate.failures.detectors import Case, checked
@@ -27,8 +26,9 @@ from helptune.evaluate.likelihood import Likelihood, Pair, likelihoods
 from helptune.evaluate.quality import measure_quality, scored
 from helptune.evaluate.safety.prompts import safety_prompts
 from helptune.evaluate.safety.rows import measure_safety
-from helptune.evaluate.sets import load_checks, load_groups
+from helptune.evaluate.sets import load_groups
 from helptune.evaluate.table import Problem, Row, write_rows
+from helptune.experiment.checks import checks_of
 from helptune.experiment.cost import Asked as Step
 from helptune.experiment.cost import compare as compare_costs
 from helptune.experiment.evidence import HELDOUT
@@ -91,19 +91,6 @@ def evaluate(subject: Subject, heldout: Sequence[Conversation], folder: Path, as
     write_rows(folder, rows, [problem for part in everything for problem in part[1]])
     if asked.votes:
         write_text(folder / VOTES, "".join(_lines(path) for path in asked.votes))
-
-
-def checks_of(heldout: Sequence[Conversation]) -> dict[str, tuple[Check, ...]]:
-    """The checks of each conversation: its own, in `meta`, or those that come with it if it is a curated one."""
-    curated, shipped = {c.id: c.messages for c in load_curated("heldout")}, load_checks()
-    found = {c.id: shipped[c.id] for c in heldout if curated.get(c.id) == c.messages}
-    for c in heldout:
-        if "checks" in c.meta:
-            try:
-                found[c.id] = parse_checks(c.meta["checks"])
-            except DataError as error:
-                raise DataError(f"conversation {c.id!r}: field 'meta': {error}") from error
-    return found
 
 
 def _lines(path: Path) -> str:

@@ -5,14 +5,15 @@ answer was preferred, and `cost.json` what training cost. All figures, and every
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from helptune.compare.engine import Compared, compare
 from helptune.errors import RunError
 from helptune.evaluate.consistency import Consistency, consistency
+from helptune.evaluate.judging.run import VOTES as JUDGED
 from helptune.evaluate.preference import Preference, win_rate
 from helptune.evaluate.table import Problem, Row, read_problems, read_rows
 from helptune.evaluate.votes import VoteSet, read_votes
@@ -47,7 +48,7 @@ def read_findings(folder: Path) -> Findings:
     """Of a run's `eval/`. Raises RunError for a file that is missing or damaged."""
     rows, problems = read_rows(folder), read_problems(folder)
     models = tuple(dict.fromkeys(row.model for row in rows))
-    votes = read_votes(folder / VOTES) if (folder / VOTES).exists() else VoteSet(())
+    votes = _votes(folder, models, {row.item for row in rows if row.part == "helpful"})
     costs = _costs(folder / COST)
     of = {model: [row for row in rows if row.model == model] for model in models}
     compared = [compare(of[a], of[TUNED], (a, TUNED), problems) for a in AGAINST if TUNED in of and a in of]
@@ -62,17 +63,22 @@ def read_findings(folder: Path) -> Findings:
 
 def write_findings(folder: Path, found: Findings) -> None:
     """`evaluation.json`: every figure that is told, for whoever reads JSON. The rows are in their own file."""
-    figures = {f.name: getattr(found, f.name) for f in fields(Findings) if f.name not in ("rows", "problems")}
-    text = json.dumps({**figures, "problems": len(found.problems)}, indent=1, default=_plain) + "\n"
-    write_text(folder / EVALUATION, text)
+    write_text(folder / EVALUATION, to_json(replace(found, rows=())) + "\n")
+
+
+def to_json(found: Any) -> str:
+    """A dataclass with all that is in it; a pair of names that is a key becomes `a, b`."""
+    return json.dumps(_plain(found), indent=1)
 
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: getattr(value, f.name) for f in fields(value)}
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):
-        return dict(value)
-    return value.item()
+        return {key if isinstance(key, str) else ", ".join(key): _plain(own) for key, own in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(own) for own in value]
+    return value.item() if hasattr(value, "item") else value
 
 
 def _preference(votes: VoteSet, kind: Any, rows: list[Row]) -> Preference | None:
@@ -89,6 +95,12 @@ def _preference(votes: VoteSet, kind: Any, rows: list[Row]) -> Preference | None
         for model in (TUNED, "base")
     }
     return win_rate(votes, TUNED, "base", kind, lengths=lengths)
+
+
+def _votes(folder: Path, models: Collection[str], items: Collection[str]) -> VoteSet:
+    """Those that were given, and those of judges."""
+    paths = [path for path in (folder / VOTES, folder / JUDGED) if path.exists()]
+    return read_votes(*paths, models=models, items=items)
 
 
 def _costs(path: Path) -> list[dict[str, Any]]:

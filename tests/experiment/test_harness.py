@@ -14,9 +14,9 @@ from helptune.experiment.models import Loaded
 
 pytest.importorskip("lm_eval", reason="lm-evaluation-harness is missing: pip install -e '.[harness]'")
 
-from helptune.evaluate.harness import HarnessModel, evaluate_tasks
 from helptune.evaluate.likelihood import Likelihood, likelihoods
 from helptune.evaluate.score import score_text
+from helptune.experiment.harness import HarnessModel, evaluate_tasks
 from helptune.gemma.generate import Sampling, generate
 
 
@@ -43,7 +43,7 @@ def measured(loaded, tmp_path_factory):
     write_tasks(folder)
     ours = measure_capability("base", loaded.tokenizer, lambda pairs: drawn(loaded.base, loaded.tokenizer, pairs))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("helptune.evaluate.harness.likelihoods", drawn)
+        patch.setattr("helptune.experiment.harness.likelihoods", drawn)
         return ours, *evaluate_tasks(loaded, NAMES, include=folder)
 
 

@@ -1,0 +1,59 @@
+"""A judge for a run by name: the helpfulness score, a local model, or a model behind an endpoint."""
+
+import json
+from pathlib import Path
+
+from helptune.data.conversation import Conversation, read_conversations
+from helptune.errors import RunError, SettingError
+from helptune.evaluate.answers import Answer
+from helptune.evaluate.helpfulness import WEIGHTS, Rarity, helpfulness
+from helptune.evaluate.judging.composite import Composite
+from helptune.evaluate.judging.endpoint import KEY, endpoint
+from helptune.evaluate.judging.judge import Judge
+from helptune.evaluate.judging.local import local_judge
+from helptune.evaluate.judging.run import HELDOUT
+from helptune.experiment.checks import checks_of
+from helptune.experiment.config import read_config
+from helptune.experiment.models import Source, load
+from helptune.experiment.subject import identity
+
+KINDS = "composite, local, local:ADAPTER or http(s)://HOST/v1 with --judge-model"
+
+
+def judge_of(run: Path, spec: str, model: str = "", key_variable: str = KEY) -> Judge:
+    """The judge that `spec`, one of KINDS, names. Raises SettingError for anything else."""
+    kind, _, rest = spec.partition(":")
+    if spec == "composite":
+        return _composite(run)
+    if kind == "local":
+        return _local(run, Path(rest) if rest else None)
+    if kind in ("http", "https"):
+        if not model:
+            raise SettingError(f"{spec}: which of its models judges? Name it with --judge-model")
+        return endpoint(spec, model, key_variable=key_variable)
+    raise SettingError(f"judge {spec!r} is not one of {KINDS}")
+
+
+def _composite(run: Path) -> Judge:
+    path = run / "eval" / HELDOUT
+    if not path.is_file():
+        raise RunError(f"{path}: is not there; `helptune finetune` writes it, and the answers beside it")
+    heldout = list(read_conversations(path))
+    checks, rarity = checks_of(heldout), Rarity([c.reference for c in heldout])
+
+    def score(conversation: Conversation, answer: Answer) -> float:
+        return helpfulness(conversation, answer, checks.get(conversation.id, ()), rarity).score
+
+    return Composite(score, f"helpfulness {json.dumps(dict(WEIGHTS), sort_keys=True)}")
+
+
+def _local(run: Path, adapter: Path | None) -> Judge:
+    """The base of the run, or an adapter over it: a small model is a poor judge, which its report shows."""
+    config = read_config(run / "config.json")
+    source = Source(config.model, config.checkpoint)
+    loaded = load(source, config.precision, adapter)
+    if loaded.rack is not None:
+        raise SettingError(f"{adapter} holds several adapters: name the folder of the one that judges")
+    weights = identity(config.precision, source.sha256(), adapter)
+    name = f"{config.model} with {adapter.name}" if adapter else config.model
+    return local_judge(name, loaded.base, loaded.tokenizer, weights, loaded.adapter)
