@@ -219,7 +219,7 @@ def _bootstrap(
         kept = draws[np.isfinite(draws)]
         if len(kept) < (1 - _MOST_UNDEFINED) * resamples:
             why = f"no interval: the statistic is undefined in {resamples - len(kept)} of {resamples} draws"
-        elif np.ptp(kept) == 0:
+        elif np.ptp(kept) <= 1e-12 * max(1.0, abs(value)):
             why = "no variance: every draw gives the same"
         else:
             # A draw of G clusters varies (G - 1)/G as much as it should, and its quantiles are normal, not t.
