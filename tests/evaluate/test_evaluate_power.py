@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
 from helptune.errors import SettingError
@@ -90,6 +91,15 @@ def test_holm_is_the_example_worked_by_hand():
     found = holm({"c": 0.03, "a": 0.01, "d": 0.04, "b": 0.02})
     assert found == pytest.approx({"c": 0.06, "a": 0.04, "d": 0.06, "b": 0.06})
     assert list(found) == ["c", "a", "d", "b"]
+
+
+def test_holm_is_that_of_statsmodels():
+    rng = np.random.default_rng(1)
+    for size in (1, 2, 7, 12):
+        p = rng.random(size) ** 3
+        p[-1] = p[0]
+        theirs = multipletests(p, method="holm")[1]
+        np.testing.assert_allclose(list(holm({str(i): one for i, one in enumerate(p)}).values()), theirs)
 
 
 def test_a_test_that_could_not_be_made_is_not_counted():

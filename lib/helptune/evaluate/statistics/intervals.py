@@ -29,8 +29,8 @@ _NUMBERS = 4_000_000
 def wilson(successes: float, total: int, *, level: float = 0.95, side: Side = "two", missing: int = 0) -> Estimate:
     """A proportion of independent observations with Wilson's score interval; half a success is a tie.
 
-    A one-sided bound leaves the other end at 0 or 1. Its lower bound is a little bold for rates near 1 (up to a point
-    of level): where a claim hangs on it, take `exact`.
+    A one-sided bound leaves the other end at 0 or 1. Its lower bound is bold for rates near 1: where
+    a claim hangs on it, take `exact`.
     Raises SettingError for a count that cannot be, as every function here does for a level that cannot.
     """
     return _proportion(successes, total, "wilson", level, side, missing)
