@@ -1,12 +1,14 @@
 """Bradley-Terry strengths: published values, coverage, and models that cannot be told apart."""
 
 import gc
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 import pytest
 import statsmodels.api as sm
 
+from helptune.errors import SettingError
 from helptune.evaluate.strength import _bradley_terry, _of_draws, strengths
 from helptune.evaluate.votes import Lost, Vote, VoteSet
 
@@ -153,6 +155,21 @@ def test_a_handful_of_votes_gives_a_value_and_no_interval():
     assert found.strengths[0].value.low is None
     assert "draws of items have an infinite strength" in found.strengths[0].value.why
     assert found.groups == (("a", "b"),)
+
+
+def test_one_item_shows_nothing_of_others_however_many_vote_on_it():
+    votes = VoteSet(tuple(Vote("1", "a", "b", "first" if i % 4 else "second", f"{i}", "human") for i in range(40)))
+    found = strengths(votes, ["a", "b"], "human")
+    assert (found.strengths[0].value.low, found.p["a", "b"]) == (None, None)
+    assert found.groups == (("a", "b"),)
+    alike = VoteSet((*votes.votes, *(replace(vote, item="2") for vote in votes.votes)))
+    assert strengths(alike, ["a", "b"], "human").p["a", "b"] is None
+
+
+def test_a_ranking_is_of_two_different_models_or_more():
+    for models in (["a"], ["a", "a", "b"]):
+        with pytest.raises(SettingError, match="name two different ones or more"):
+            strengths(VoteSet(()), models, "human")
 
 
 def test_votes_that_were_not_given_are_told():

@@ -13,6 +13,7 @@ from itertools import combinations, pairwise
 import numpy as np
 from scipy.sparse.csgraph import connected_components
 
+from helptune.errors import SettingError
 from helptune.evaluate.judgements import judgements, resampled
 from helptune.evaluate.statistics.estimate import Estimate
 from helptune.evaluate.statistics.families import holm
@@ -68,8 +69,12 @@ def strengths(
     """The models by their strength in the votes of one kind.
 
     Two models are told apart where their difference, over its bootstrap standard error, is significant at 1 - `level`
-    after Holm. Without votes, or where strengths are infinite, every value is None and `why` says so.
+    after Holm. Without votes, or where strengths are infinite, every value is None and `why` says so. Draws of items
+    with an infinite strength are left out, and there is no interval where they are more than a twentieth. Raises
+    SettingError unless two different models or more are named.
     """
+    if len(models) < 2 or len({*models}) < len(models):
+        raise SettingError(f"models = {', '.join(models)}: name two different ones or more")
     wins, missing = _wins(votes, models, kind)
     total = wins.sum(axis=0)
     estimate = partial(
@@ -83,14 +88,17 @@ def strengths(
     value = _bradley_terry(total)
     tables = np.tensordot(resampled(len(wins), resamples, seed), wins, axes=1)
     draws = _of_draws(tables[_finite(tables)], value)
-    if len(draws) < (1 - _MOST_UNDEFINED) * resamples:
+    if len(wins) < 2:
+        found = [estimate(float(v), why="one item: nothing shows how items differ") for v in value]
+        p: dict[tuple[int, int], float | None] = dict.fromkeys(pairs)
+    elif len(draws) < (1 - _MOST_UNDEFINED) * resamples:
         why = f"{resamples - len(draws)} of {resamples} draws of items have an infinite strength: too few votes"
         found = [estimate(float(v), why=why) for v in value]
-        p: dict[tuple[int, int], float | None] = dict.fromkeys(pairs)
+        p = dict.fromkeys(pairs)
     else:
         low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
         found = [estimate(*map(float, one)) for one in zip(value, low, high, strict=True)]
-        p = {(i, j): _p(value[i] - value[j], draws[:, i] - draws[:, j]) for i, j in pairs}
+        p = {(i, j): _p(value[i] - value[j], draws[:, i] - draws[:, j], len(wins)) for i, j in pairs}
     adjusted = holm({f"{i} {j}": p[i, j] for i, j in pairs})
     p = {(i, j): adjusted[f"{i} {j}"] for i, j in pairs}
     apart = {pair for pair, one in p.items() if one is not None and one < 1 - level}
@@ -170,10 +178,12 @@ def _of_draws(wins: Float[np.ndarray, "draws M M"], start: Float[np.ndarray, " M
     return strength
 
 
-def _p(difference: float, draws: Float[np.ndarray, " draws"]) -> float:
-    from scipy.stats import norm
+def _p(difference: float, draws: Float[np.ndarray, " draws"], items: int) -> float | None:
+    """Two-sided, of a t statistic; a draw of G items varies (G - 1) / G as much as it should. None without variance."""
+    from scipy.stats import t
 
-    return float(2 * norm.sf(abs(difference) / draws.std()))
+    error = draws.std() * np.sqrt(items / (items - 1))
+    return float(2 * t.sf(abs(difference) / error, items - 1)) if error > _TOLERANCE else None
 
 
 def _ranks(model: int, order: Sequence[int], apart: Collection[tuple[int, int]]) -> tuple[int, int]:
