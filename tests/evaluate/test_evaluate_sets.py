@@ -1,6 +1,7 @@
 """The evaluation's own data: what it holds, and what is said of a file that is not right."""
 
 import json
+import re
 from collections import Counter
 from dataclasses import asdict
 
@@ -106,3 +107,35 @@ def test_a_bad_line_of_checks_is_named(tmp_path, record, message):
     with pytest.raises(DataError, match=r"checks\.jsonl:1: ") as caught:
         load_checks(path)
     assert message in str(caught.value)
+
+
+def holds(phrase, text):
+    """Whole words, whatever the case; Markdown marks and line ends do not matter."""
+    plain, text = (" ".join(re.sub(r"[*_#`]", "", one.casefold()).split()) for one in (phrase, text))
+    return re.search(rf"(?<!\w){re.escape(plain)}(?!\w)", text) is not None
+
+
+def within(check, count):
+    return check.get("min", 0) <= count <= check.get("max", count)
+
+
+PLAIN = {
+    "mentions": lambda check, text: any(holds(phrase, text) for phrase in check["any"]),
+    "avoids": lambda check, text: not any(holds(phrase, text) for phrase in check["any"]),
+    "max_words": lambda check, text: len(text.split()) <= check["n"],
+    "min_words": lambda check, text: len(text.split()) >= check["n"],
+    "lines": lambda check, text: within(check, len(re.findall(r"^.*\S", text, re.MULTILINE))),
+    "items": lambda check, text: within(check, len(re.findall(r"^(?:[-*•]|\d+[.)]) ", text, re.MULTILINE))),
+    "ends": lambda check, text: text.endswith(tuple(check["any"])),
+    "json": lambda check, text: json.loads(re.sub(r"```\w*", "", text)).keys() >= set(check["keys"]),
+    "asks": lambda check, text: "?" in text,
+}
+"""The kinds that a line of test can decide; evaluate/checks.py decides all of them."""
+
+
+@pytest.mark.parametrize("kind", PLAIN)
+def test_every_reference_passes_its_own_checks(kind):
+    checks = load_checks()
+    owed = [(c, check) for c in load_curated("heldout") for check in checks[c.id] if check["kind"] == kind]
+    assert owed
+    assert [(c.id, check) for c, check in owed if not PLAIN[kind](check, c.reference)] == []
