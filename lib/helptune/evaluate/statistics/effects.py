@@ -4,14 +4,15 @@ d_z is the mean difference in standard deviations of the differences (Cohen 1988
 distance of two proportions after the arcsine that makes their variance even.
 """
 
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 from helptune.evaluate.statistics.estimate import Estimate
 from helptune.evaluate.statistics.intervals import NOTHING, why_no_interval
 from helptune.evaluate.statistics.observations import Observations
+from helptune.shapes import Float
 
 
 def d_z(differences: Observations, level: float = 0.95) -> Estimate:
@@ -39,9 +40,21 @@ def d_z(differences: Observations, level: float = 0.95) -> Estimate:
 
 
 def noncentrality(t: float, df: int, chance: float) -> float:
-    """The noncentrality under which t or less is found with this chance."""
-    width = 10 * np.sqrt(1 + t**2 / (2 * df))
-    return float(optimize.brentq(lambda nc: stats.nct.cdf(t, df, nc) - chance, t - width, t + width))
+    """The noncentrality under which t or less is found with this chance.
+
+    A noncentral t is (z + noncentrality) / s, so it is at most t with chance E[Phi(t s - noncentrality)], over the
+    deviation s of a sample. The mean is taken at Gauss-Legendre nodes of s's quantiles: scipy's `nct` can be NaN.
+    """
+    s, weights = _deviations(df)
+    reach = abs(t) * s[-1] + 10
+    return float(optimize.brentq(lambda nc: weights @ special.ndtr(t * s - nc) - chance, -reach, reach))
+
+
+@cache
+def _deviations(df: int) -> tuple[Float[np.ndarray, " nodes"], Float[np.ndarray, " nodes"]]:
+    """Standard deviations that samples of unit variance have, and their weights."""
+    nodes, weights = np.polynomial.legendre.leggauss(200)
+    return np.sqrt(stats.chi2.ppf((nodes + 1) / 2, df) / df), weights / 2
 
 
 def cohen_h(seen: Observations, a: Estimate, b: Estimate) -> Estimate:

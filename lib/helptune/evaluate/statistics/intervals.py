@@ -30,8 +30,8 @@ _NUMBERS = 4_000_000
 def wilson(successes: float, total: int, *, level: float = 0.95, side: Side = "two", missing: int = 0) -> Estimate:
     """A proportion of independent observations with Wilson's score interval; half a success is a tie.
 
-    A one-sided bound leaves the other end at 0 or 1. Its lower bound is a little bold for rates near 1 (up to a point
-    of level): where a claim hangs on it, take `exact`.
+    A one-sided bound leaves the other end at 0 or 1. Its lower bound is bold for rates near 1: where
+    a claim hangs on it, take `exact`.
     Raises SettingError for a count that cannot be, as every function here does for a level that cannot.
     """
     return _proportion(successes, total, "wilson", level, side, missing)
@@ -226,7 +226,7 @@ def _bootstrap(
         kept = draws[np.isfinite(draws)]
         if len(kept) < (1 - _MOST_UNDEFINED) * resamples:
             why = f"no interval: the statistic is undefined in {resamples - len(kept)} of {resamples} draws"
-        elif np.ptp(kept) == 0:
+        elif np.ptp(kept) <= 1e-12 * max(1.0, abs(value)):
             why = "no variance: every draw gives the same"
         else:
             # A draw of G clusters varies (G - 1)/G as much as it should, and its quantiles are normal, not t.
