@@ -6,10 +6,11 @@ import threading
 from pathlib import Path
 
 import pytest
-from judges import Scripted, answers, chat_server, conversation, longer, says
+from judges import HONEY, Scripted, answers, chat_server, conversation, longer, says
 
 from helptune.errors import DataError, Interrupted, SettingError
-from helptune.evaluate.judging.composite import Composite
+from helptune.evaluate.helpfulness import WEIGHTS
+from helptune.evaluate.judging.composite import Composite, by_helpfulness
 from helptune.evaluate.judging.endpoint import endpoint
 from helptune.evaluate.judging.judge import Verdict
 from helptune.evaluate.judging.pairs import GIVE_UP, judge_pairs
@@ -251,6 +252,17 @@ def test_the_composite_prefers_the_higher_score_whatever_the_order(out):
     votes = winners(judged(words, out))
     assert votes["a", "base"] == "tie", "a difference of the band itself"
     assert (votes["b", "base"], votes["b", "tuned"]) == ("first", "second")
+
+
+def test_the_helpfulness_score_is_a_judge(out):
+    """An echo against an answer; another weight is another judge, and asks again."""
+    a, b = answers(*[HONEY * 5] * 3), answers(*["They dry the nectar of flowers, and keep it in cells of wax."] * 3)
+    judges = [by_helpfulness(ITEMS, {}), by_helpfulness(ITEMS, {}, WEIGHTS | {"clarity": 9.0})]
+    for judge in judges:
+        votes = winners(judged(judge, out, a=a, b=b))
+        assert set(votes.values()) == {"first", "second"}
+        assert votes["a", "base"] == "second"
+    assert len({judge.version for judge in judges}) == 2
 
 
 def test_an_answer_without_a_score_has_no_verdict(out):

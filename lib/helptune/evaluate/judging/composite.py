@@ -3,12 +3,17 @@
 It has no favourite place and costs nothing, so it says at once whether a judge that reads sees more than a score does.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from helptune import __version__
 from helptune.data.conversation import Conversation
 from helptune.evaluate.answers import Answer
+from helptune.evaluate.checks import Check
+from helptune.evaluate.helpfulness import WEIGHTS, Rarity, helpfulness
 from helptune.evaluate.judging.judge import Question, Verdict, hash_of
+
+BAND = 0.05
 
 
 @dataclass(frozen=True)
@@ -20,7 +25,7 @@ class Composite:
 
     score: Callable[[Conversation, Answer], float | None]
     about: str
-    band: float = 0.05
+    band: float = BAND
     name: str = "composite"
     at_once: int = 64
     workers: int = 1
@@ -40,3 +45,20 @@ class Composite:
         if abs(first - second) <= self.band:
             return Verdict("tie", reason)
         return Verdict("first" if first > second else "second", reason)
+
+
+def by_helpfulness(
+    conversations: Sequence[Conversation],
+    checks: Mapping[str, Sequence[Check]],
+    weights: Mapping[str, float] = WEIGHTS,
+    band: float = BAND,
+) -> Composite:
+    """The judge that goes by the helpfulness score; checks by id. It knows the references, as other judges do not."""
+    references = [c.reference for c in conversations]
+    rarity = Rarity(references)
+
+    def score(conversation: Conversation, answer: Answer) -> float:
+        return helpfulness(conversation, answer, checks.get(conversation.id, ()), rarity, weights).score
+
+    held = {c.id: [repr(check) for check in checks.get(c.id, ())] for c in conversations}
+    return Composite(score, hash_of("helpfulness", __version__, dict(weights), references, held), band)

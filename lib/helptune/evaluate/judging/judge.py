@@ -70,4 +70,5 @@ def hash_of(*facts: object) -> str:
 def question_key(judge: Judge, question: Question) -> str:
     """What a verdict may depend on: under the same key it need not be asked for again."""
     messages = [asdict(message) for message in question.conversation.messages]
-    return hash_of(judge.name, judge.version, messages, asdict(question.first), asdict(question.second))
+    answers = [(answer.text, answer.ended, answer.tokens) for answer in (question.first, question.second)]
+    return hash_of(judge.name, judge.version, messages, answers)

@@ -39,7 +39,7 @@ class LocalJudge:
     weights: str
     adapter: Adapter | None = None
     prior: float = 0.0
-    at_once: int = 64
+    at_once: int = 16
     workers: int = 1
 
     @property

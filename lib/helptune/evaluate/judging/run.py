@@ -34,8 +34,8 @@ def judge_run(
     if not (folder / HELDOUT).is_file():
         raise RunError(f"{folder / HELDOUT}: is not there; `helptune finetune` writes it, and the answers beside it")
     conversations = list(read_conversations(folder / HELDOUT))
-    answers = [_answers(folder, model) for model in (a, b)]
-    votes = judge_pairs(judge, conversations, *answers, (a, b), out or folder / VOTES)
+    of_a, of_b = _answers(folder, a), _answers(folder, b)
+    votes = judge_pairs(judge, conversations, of_a, of_b, (a, b), out or folder / VOTES)
     return judge_report(votes, a, b, human_votes, own=own)
 
 
