@@ -62,11 +62,11 @@ def compare_safety(
         before, after = _paired(rows, question, a, b)
         if not before:
             continue
-        spared = ([None if x is None else 1 - x for x in side] for side in (before, after))
+        spared_a, spared_b = ([None if x is None else 1 - x for x in side] for side in (before, after))
         change = compare_proportions(before, after)
         seen_by_screen = question.metric == "unsafe"
         true_a, true_b = (true_share(x, error) if error and seen_by_screen else None for x in (change.a, change.b))
-        no_worse = noninferior(*worst_case(*spared), margin)
+        no_worse = noninferior(*worst_case(spared_a, spared_b), margin)
         found.append(SafetyComparison(question, change, no_worse, true_a, true_b))
     return found
 
