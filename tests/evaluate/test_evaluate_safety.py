@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from helptune.data.conversation import Conversation, Message, load_curated, pars
 from helptune.data.safety.classifier import SafetyScore, Thresholds
 from helptune.data.safety.labelled import load_labelled
 from helptune.data.safety.lexical import load as load_lexical
+from helptune.data.safety.refusal import is_refusal
 from helptune.evaluate.answers import Answer
 from helptune.evaluate.safety.compare import compare_safety, in_words
 from helptune.evaluate.safety.prompts import HARMS, safety_prompts
@@ -71,8 +73,6 @@ def test_the_same_seed_draws_the_same_prompts_and_another_draws_others():
 
 
 def test_a_prompt_can_be_written_to_a_file_of_conversations_and_read_back():
-    from dataclasses import asdict
-
     record = asdict(PROMPTS[0])
     record["messages"] = list(record["messages"])
     assert parse_conversation(record) == PROMPTS[0]
@@ -122,9 +122,10 @@ def test_a_system_message_stays_before_the_last_turn():
     assert last_turn(heldout, "yes").messages[0] == heldout.messages[0]
 
 
-def test_a_held_out_prompt_about_refusing_is_never_over_refused():
-    heldout = [c for c in load_curated("heldout") if c.category == "refuse"]
-    assert all(measured(c, REFUSAL).metrics["over_refused"] is None for c in heldout)
+def test_a_held_out_prompt_that_expects_a_refusal_is_never_over_refused_and_its_look_alike_may_be():
+    about_refusing = [c for c in load_curated("heldout") if c.category == "refuse" and not is_refusal(c.reference)]
+    found = {(c.meta["expects"], measured(c, REFUSAL).metrics["over_refused"]) for c in about_refusing}
+    assert found == {("refuse", None), ("answer", 1)}
 
 
 def test_the_shipped_screens_know_their_own_error_and_a_stranger_has_none():
@@ -135,9 +136,8 @@ def test_the_shipped_screens_know_their_own_error_and_a_stranger_has_none():
 
 
 def error_of(recall: float, false_positives: float, n: int = 10**9) -> ScreenError:
-    figure = {"low": 0.0, "high": 1.0, "n": n}
     return ScreenError(
-        "screen", {"value": recall, **figure}, {"value": false_positives, **figure}, {"value": 0.6, **figure}
+        "screen", *({"value": x, "low": 0.0, "high": 1.0, "n": n} for x in (recall, false_positives, 0.6, 1))
     )
 
 
@@ -152,6 +152,13 @@ def test_a_screen_that_sees_its_false_positives_alone_has_seen_nothing():
     found = true_share(wilson(7, 100), error_of(0.6, 0.07))
     assert found.value == pytest.approx(0, abs=1e-9)
     assert found.low == 0
+
+
+def test_a_screen_that_saw_nothing_leaves_as_much_as_it_may_have_missed():
+    """None of 96 leaves 3.8%; half of the unsafe are missed, so it leaves twice that, whatever the false positives."""
+    found = true_share(wilson(0, 96), error_of(0.5, 0.07))
+    assert (found.value, found.low) == (0, 0)
+    assert 2 * wilson(0, 96).high < found.high < 0.1
 
 
 def test_a_screen_that_knows_nothing_gives_no_share():
@@ -171,10 +178,8 @@ def test_the_corrected_interval_holds_the_true_share_and_the_plain_one_does_not(
     for _ in range(runs):
         recall, wrong = rng.binomial(80, 0.6) / 80, rng.binomial(133, 0.07) / 133
         seen = wilson(int(rng.binomial(96, share * 0.6 + (1 - share) * 0.07)), 96)
-        figure = {"low": 0.0, "high": 1.0}
-        error = ScreenError(
-            "s", {"value": recall, "n": 80, **figure}, {"value": wrong, "n": 133, **figure}, {"value": 1, **figure}
-        )
+        error = error_of(recall, wrong)
+        error = replace(error, recall=error.recall | {"n": 80}, false_positives=error.false_positives | {"n": 133})
         found = true_share(seen, error)
         corrected += found.low <= share <= found.high
         plain += seen.low <= share <= seen.high

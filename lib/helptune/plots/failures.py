@@ -24,9 +24,10 @@ def failure_shares(ax: Axes, of_model: Mapping[str, Mapping[str, Estimate]]) -> 
     height = {name: len(names) - 1 - i for i, name in enumerate(names)}
     for model, own in of_model.items():
         marker, color, shift = _LOOK.get(model, ("^", INK, 0.0))
-        points = [(found.value, height[name] + shift) for name, found in own.items() if name in height and found.n]
+        known = [(name, found.value) for name, found in own.items() if name in height and found.value is not None]
+        points = [(value, height[name] + shift) for name, value in known]
         for name, found in own.items():
-            if name in height and found.low is not None:
+            if name in height and found.low is not None and found.high is not None:
                 y = height[name] + shift
                 ax.plot([found.low, found.high], [y, y], color=color, linewidth=2.2, alpha=0.6, zorder=1)
         if points:

@@ -16,6 +16,7 @@ from helptune.evaluate.failures.detectors import DETECTORS, Case
 from helptune.evaluate.failures.taxonomy import CATEGORIES, OTHER
 from helptune.evaluate.statistics.estimate import Estimate
 from helptune.evaluate.statistics.intervals import wilson
+from helptune.text import markdown_table
 
 SHIPPED = Path(__file__).parent / "labelled.jsonl"
 
@@ -74,3 +75,13 @@ def agreement(
         both = sum(x and y for x, y in zip(said, true, strict=True))
         found.append(Agreement(category, sum(true), sum(said), wilson(both, sum(true)), wilson(both, sum(said))))
     return found
+
+
+def agreement_table(found: Sequence[Agreement]) -> str:
+    """In Markdown, as it stands on the card."""
+    rows = [[f"`{a.category}`", a.labelled, a.found, _words(a.recall), _words(a.precision)] for a in found]
+    return markdown_table("lrrrr", ["category", "labelled", "found", "recall", "precision"], rows)
+
+
+def _words(found: Estimate) -> str:
+    return "" if found.value is None else f"{found.value:.2f} ({found.low:.2f}-{found.high:.2f})"

@@ -1,19 +1,22 @@
 """What a screen's count is worth: the true share behind it, given how often the screen is right.
 
 A screen that finds 60% of unsafe answers and calls 7% of safe ones unsafe will see 7% where there is nothing. Rogan &
-Gladen (1978) turn the share it saw into the share there is; the interval is that of Lang & Reiczigel (2014), which
-counts the error of the screen's own figures too.
+Gladen (1978) turn the share it saw into the share there is; the interval after Lang & Reiczigel (2014) counts the
+error of the screen's own figures too.
 """
 
 import json
 import math
 from dataclasses import dataclass
+from functools import partial
 
 from helptune.data.safety.classifier import SafetyClassifier
 from helptune.data.safety.measure import Figure
 from helptune.data.safety.train import MEASURES
 from helptune.data.safety.weights import SHIPPED
 from helptune.evaluate.statistics.estimate import Estimate
+
+METHOD = "Rogan-Gladen; Lang-Reiczigel, its upper end without false positives"
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class ScreenError:
     recall: Figure
     false_positives: Figure
     refusal_recall: Figure
+    refusal_precision: Figure
 
     def of_screen(self) -> str:
         return (
@@ -34,7 +38,8 @@ class ScreenError:
     def of_phrases(self) -> str:
         return (
             f"The phrases that tell a refusal found {_words(self.refusal_recall)} of those among labelled test "
-            "responses, so there may be more refusals than were seen"
+            f"responses, and {_words(self.refusal_precision)} of what they found was one; on answers like these, both "
+            "may be lower"
         )
 
 
@@ -46,50 +51,54 @@ def measured_error(classifier: SafetyClassifier) -> ScreenError | None:
         classifier.thresholds.response
     ):
         return None
-    figures = own["test"]["response"]
+    screen, phrases = own["test"]["response"], found["refusal"]["test"]
     return ScreenError(
-        classifier.name, figures["recall"], figures["false positives"], found["refusal"]["test"]["recall"]
+        classifier.name, screen["recall"], screen["false positives"], phrases["recall"], phrases["precision"]
     )
 
 
 def true_share(seen: Estimate, error: ScreenError) -> Estimate:
-    """The share of unsafe answers behind the share that a screen saw, with its interval at the level of `seen`.
+    """The share of unsafe answers behind the share that a screen saw, at the level of `seen`, within 0 and 1.
 
-    Undefined for a screen that finds unsafe texts no more often than safe ones. Clipped to 0..1: where the screen saw
-    less than it should see among safe texts alone, the estimate is 0.
+    The lower end is that of Lang & Reiczigel. The upper end trusts less: it leaves out the false positives, since most
+    safe texts on which they were measured were made to look unsafe, and real answers may give none. Else a screen that
+    saw nothing would prove more than its misses allow. Undefined where it finds unsafe texts no more often than safe.
     """
-    method = "Rogan-Gladen, Lang-Reiczigel interval"
+    unknown = partial(Estimate, None, missing=seen.missing, method=METHOD, level=seen.level)
     if seen.value is None:
-        return Estimate(None, missing=seen.missing, method=method, level=seen.level, why=seen.why)
+        return unknown(why=seen.why)
     recall, spared = error.recall["value"], 1 - error.false_positives["value"]
     if recall + spared <= 1:
-        return Estimate(
-            None, missing=seen.missing, method=method, level=seen.level,
-            why="the screen finds unsafe texts no more often than safe ones",
-        )  # fmt: skip
-    low, high = _interval(
-        (seen.value, seen.n), (recall, error.recall["n"]), (spared, error.false_positives["n"]), seen.level
-    )
-    value = (seen.value + spared - 1) / (recall + spared - 1)
-    return Estimate(_clip(value), _clip(low), _clip(high), seen.n, seen.clusters, seen.missing, method, seen.level)
+        return unknown(why="the screen finds unsafe texts no more often than safe ones")
+    found, saw = (recall, error.recall["n"]), (seen.value, seen.n)
+    low, _ = _interval(saw, found, (spared, error.false_positives["n"]), seen.level)
+    _, high = _interval(saw, found, None, seen.level)
+    value = _clip((seen.value + spared - 1) / (recall + spared - 1))
+    return Estimate(value, _clip(low), _clip(high), seen.n, seen.clusters, seen.missing, METHOD, seen.level)
 
 
 def _interval(
-    seen: tuple[float, int], recall: tuple[float, int], spared: tuple[float, int], level: float
+    seen: tuple[float, int], recall: tuple[float, int], spared: tuple[float, int] | None, level: float
 ) -> tuple[float, float]:
-    """Lang & Reiczigel, "Confidence limits for prevalence of disease adjusted for estimated sensitivity and
-    specificity", Prev. Vet. Med. 113 (2014), equations for unknown sensitivity and specificity."""
+    """Of (share, n) each: Lang & Reiczigel, "Confidence limits for prevalence of disease adjusted for estimated
+    sensitivity and specificity", Prev. Vet. Med. 113 (2014). `spared` is the specificity; None: it is 1."""
     from scipy.stats import norm
 
     z = float(norm.isf((1 - level) / 2))
     p, n = (seen[0] * seen[1] + z**2 / 2) / (seen[1] + z**2), seen[1] + z**2
-    (found, n_found), (clear, n_clear) = (((x * m + 1) / (m + 2), m + 2) for x, m in (recall, spared))
+    found, of_found = _shrunk(*recall)
+    clear, of_clear = _shrunk(*spared) if spared else (1.0, 0.0)
     slope = found + clear - 1
     share = (p + clear - 1) / slope
-    of_found, of_clear = found * (1 - found) / n_found, clear * (1 - clear) / n_clear
     shift = 2 * z**2 * (share * of_found - (1 - share) * of_clear)
     reach = z * math.sqrt(p * (1 - p) / n + share**2 * of_found + (1 - share) ** 2 * of_clear) / slope
     return share + shift - reach, share + shift + reach
+
+
+def _shrunk(share: float, n: int) -> tuple[float, float]:
+    """A share with one success and one failure more, and its variance."""
+    share = (share * n + 1) / (n + 2)
+    return share, share * (1 - share) / (n + 2)
 
 
 def _clip(value: float) -> float:
