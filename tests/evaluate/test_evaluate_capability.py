@@ -54,12 +54,12 @@ def test_a_model_that_gives_no_number_is_wrong_and_its_surprise_unknown(tokenize
 
 def test_a_sum_is_right_where_greedy_decoding_writes_the_answer_and_ends_the_line(tokenizer):
     item = Exact("e", "addition", "1 + 1 = 2\n2 + 3 =", "5")
-    ((before, after),) = pairs_of(item, tokenizer)
+    (before, one), (_, two) = pairs_of(item, tokenizer)
     assert tokenizer.decode(before) == "1 + 1 = 2\n2 + 3 ="
-    assert tokenizer.decode(after) == " 5\n"
-    for greedy in (True, False):
-        (row,) = measure_capability("base", tokenizer, lambda pairs, g=greedy: [Likely(-1.0, g)], [item])
-        assert row.metrics == {"correct": float(greedy)}
+    assert (tokenizer.decode(one), tokenizer.decode(two)) == (" 5\n", " 5\n\n")
+    for greedy in ([True, False], [False, True], [False, False]):
+        (row,) = measure_capability("base", tokenizer, lambda pairs, g=greedy: [Likely(-1.0, x) for x in g], [item])
+        assert row.metrics == {"correct": float(any(greedy)), "strict": float(greedy[0])}
         assert (row.part, row.labels, row.cluster) == (CAPABILITY, {"task": "addition"}, "e")
 
 
@@ -82,7 +82,7 @@ def test_all_items_are_scored_in_one_call_and_each_gets_its_own_row(tokenizer):
     rows = measure_capability("base", tokenizer, score)
     items = shipped_items()
     assert [row.item for row in rows] == [item.id for item in items]
-    assert calls == [4 * len(load_choices()) + len(arithmetic()) + len([r for r in rows if r.part == TEXT])]
+    assert calls == [4 * len(load_choices()) + 2 * len(arithmetic()) + len([r for r in rows if r.part == TEXT])]
     assert {row.metrics["nll"] for row in rows if row.part == TEXT} == {1.0}
 
 
@@ -104,7 +104,7 @@ def test_who_knows_all_endings_gets_all_items_and_who_knows_none_gets_none(token
 
 
 def test_the_surprise_of_a_passage_is_that_of_the_text_scored_on_its_own(word_base, tokenizer):
-    passages = [item for item in shipped_items() if isinstance(item, Passage)][:3]
+    passages = [item for item in shipped_items() if isinstance(item, Passage)][:2]
     rows = measure_capability("base", tokenizer, lambda pairs: likelihoods(word_base, tokenizer, pairs), passages)
     for row, passage in zip(rows, passages, strict=True):
         assert row.metrics["nll"] == pytest.approx(score_text(word_base, tokenizer, passage.text).mean(), rel=1e-5)
@@ -112,8 +112,8 @@ def test_the_surprise_of_a_passage_is_that_of_the_text_scored_on_its_own(word_ba
 
 @pytest.mark.real
 def test_the_base_is_well_above_chance_and_below_the_ceiling(real_base, tokenizer):
-    """On every fourth item: otherwise neither a loss nor a gain could be seen."""
-    items = [item for item in shipped_items() if not isinstance(item, Passage)][::4]
+    """On every eighth item: otherwise neither a loss nor a gain could be seen."""
+    items = [item for item in shipped_items() if not isinstance(item, Passage)][::8]
     rows = measure_capability("base", tokenizer, lambda pairs: likelihoods(real_base, tokenizer, pairs), items)
     correct = defaultdict(list)
     for row, item in zip(rows, items, strict=True):

@@ -54,7 +54,7 @@ def test_the_harness_finds_the_same_choices_and_sums_right_item_by_item(measured
         items = [row for row in ours if row.part != TEXT and ("correct_raw" in row.metrics) == (task == CHOICES)]
         for number, row in enumerate(items):
             metrics = found[task, f"{task}-{number}"]
-            assert row.metrics["correct"] == metrics[names[0]], row
+            assert row.metrics["correct" if task == CHOICES else "strict"] == metrics[names[0]], row
             assert names[1] is None or row.metrics["correct_raw"] == metrics[names[1]], row
         assert sum(task == other for other, _ in found) == len(items)
 

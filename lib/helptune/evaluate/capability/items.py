@@ -36,7 +36,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Exact:
-    """`stem`, a space and `answer`, which is right only as it stands, followed by a line break."""
+    """`stem`, a space and `answer`, which is right only as it stands, followed by the end of the line."""
 
     id: str
     task: str

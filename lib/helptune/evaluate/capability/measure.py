@@ -16,6 +16,8 @@ from helptune.gemma.tokenizer import BOS, Tokenizer
 
 CAPABILITY, TEXT = "capability", "text"
 """Parts of the table."""
+ENDS = ("\n", "\n\n")
+"""What may end a sum: a tuned model likes an empty line, which says nothing about the sum."""
 
 type Item = Choice | Exact | Passage
 type Pair = tuple[list[int], list[int]]
@@ -39,8 +41,8 @@ type Score = Callable[[Sequence[Pair]], Sequence[Likely]]
 def measure_capability(model: str, tokenizer: Tokenizer, score: Score, items: Sequence[Item] = ()) -> list[Row]:
     """A row an item, of all shipped ones unless others are given, in their order.
 
-    Choices and sums are of part "capability", metrics {"correct", "correct_raw"} (sums: the first alone), labels
-    {"task"}; a tie is wrong. Prose is of part "text", metrics {"nll", "tokens"} (nats per token, lower is better; None
+    Choices and sums are of part "capability", metrics {"correct", "correct_raw"}, of sums {"correct", "strict"}
+    (ended by one line break), labels {"task"}; a tie is wrong. Prose is of part "text", metrics {"nll", "tokens"} (nats per token, lower is better; None
     where it is not finite), labels {"genre"}: perplexity is exp of the mean of nll weighted by tokens.
     """
     items = items or shipped_items()
@@ -60,7 +62,8 @@ def pairs_of(item: Item, tokenizer: Tokenizer) -> list[Pair]:
             stem = [BOS, *tokenizer.encode(item.stem)]
             return [(stem, tokenizer.encode(f" {ending}")) for ending in item.endings]
         case Exact():
-            return [([BOS, *tokenizer.encode(item.stem)], tokenizer.encode(f" {item.answer}\n"))]
+            stem = [BOS, *tokenizer.encode(item.stem)]
+            return [(stem, tokenizer.encode(f" {item.answer}{end}")) for end in ENDS]
         case Passage():
             return [([BOS], tokenizer.encode(item.text))]
 
@@ -73,7 +76,8 @@ def _row(model: str, item: Item, pairs: Sequence[Pair], found: Sequence[Likely])
             metrics: dict[str, float | None] = {"correct": _first_is_best(each), "correct_raw": _first_is_best(raw)}
             return Row(CAPABILITY, item.id, model, metrics, item.id, {"task": item.task})
         case Exact():
-            return Row(CAPABILITY, item.id, model, {"correct": float(found[0].greedy)}, item.id, {"task": item.task})
+            metrics = {"correct": float(any(one.greedy for one in found)), "strict": float(found[0].greedy)}
+            return Row(CAPABILITY, item.id, model, metrics, item.id, {"task": item.task})
         case Passage():
             tokens = len(pairs[0][1])
             nll = -found[0].logprob / tokens

@@ -1,6 +1,6 @@
 """The shipped items as tasks of lm-evaluation-harness, so that anybody can measure any model on them with other code.
 
-Its `acc_norm` and `acc` of the choices are our `correct` and `correct_raw`, its `acc` of the sums is our `correct`, and
+Its `acc_norm` and `acc` of the choices are our `correct` and `correct_raw`, its `acc` of the sums is our `strict`, and
 its bits per byte of the prose are our nll of all tokens together, in other units.
 """
 
