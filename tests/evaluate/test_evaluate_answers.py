@@ -7,16 +7,17 @@ import pytest
 
 from helptune.data.conversation import Conversation, Message
 from helptune.errors import ContextError
-from helptune.evaluate import answers as station
+from helptune.evaluate import generations as station
 from helptune.evaluate.answers import (
     Answer,
-    answer_all,
     chat_prompt,
     check_prompts,
     read_answers,
     solved_examples,
     transcript_prompt,
+    write_answers,
 )
+from helptune.evaluate.generations import Answering, Rule, Speaker, answer_sets
 from helptune.gemma.chat import render
 from helptune.gemma.generate import Sampling, generate
 from helptune.gemma.tokenizer import BOS
@@ -43,6 +44,12 @@ QUESTIONS = [
 ]
 
 
+def answer_all(base, tokenizer, conversations, path, *, examples=(), **rule):
+    """The answers of one speaker."""
+    model, speaker = Answering(base, tokenizer, "weights", "float32"), Speaker(path.stem, examples=tuple(examples))
+    return answer_sets(model, conversations, [speaker], Rule(**rule), path.parent)[path.stem]
+
+
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "eval" / "base.jsonl"
@@ -61,9 +68,9 @@ def asked(monkeypatch):
     batches = []
     real = station.stream
 
-    def watched(base, prompts, sampling, adapter=None):
+    def watched(base, prompts, *how):
         batches.append(len(prompts))
-        return real(base, prompts, sampling, adapter)
+        return real(base, prompts, *how)
 
     monkeypatch.setattr(station, "stream", watched)
     return batches
@@ -74,7 +81,7 @@ def scripted(monkeypatch, tokenizer, *rows):
     said = [[t for part in row for t in ([part] if isinstance(part, int) else tokenizer.encode(part))] for row in rows]
     taken = []
 
-    def stream(base, prompts, sampling, adapter=None):
+    def stream(base, prompts, *how):
         for step in range(max(map(len, said))):
             taken.append(step)
             yield [row[step] if step < len(row) else None for row in said]
@@ -130,7 +137,7 @@ def test_what_is_in_the_file_is_what_was_returned(expected, path, word_base, tok
 
 def test_finished_answers_are_not_made_again(path, expected, word_base, tokenizer, asked):
     path.parent.mkdir()
-    kept = replace(next(a for a in expected if a.id == "two"), text="kept from before")
+    kept = replace(expected[1], text="kept from before")
     path.write_text(json.dumps(asdict(kept)) + "\n")
     answers = answer_all(word_base, tokenizer, QUESTIONS, path, max_new_tokens=NEW)
     assert answers == [kept if a.id == "two" else a for a in expected]
@@ -143,7 +150,8 @@ def test_a_line_cut_short_is_made_again_and_spoils_no_other(cut, path, expected,
     path.parent.mkdir()
     lines = [json.dumps(asdict(replace(a, text="ünïcode 🙂")), ensure_ascii=False) + "\n" for a in expected[:2]]
     path.write_bytes("".join(lines).encode()[: -cut - 1])
-    answers = answer_all(word_base, tokenizer, QUESTIONS, path, max_new_tokens=NEW)
+    with pytest.warns(UserWarning, match=r"base\.jsonl: damaged line 2; what is missing is answered again"):
+        answers = answer_all(word_base, tokenizer, QUESTIONS, path, max_new_tokens=NEW)
     assert answers == [replace(expected[0], text="ünïcode 🙂"), *expected[1:]]
     assert asked == [len(QUESTIONS) - 1]
     assert {a.id: a for a in read_answers(path)} == {a.id: a for a in answers}
@@ -159,7 +167,7 @@ def test_a_line_cut_within_a_character_is_ignored(path):
 def test_an_answer_may_hold_any_character(path):
     """Some line separators of Unicode are no line ends of JSON lines."""
     odd = [Answer("a", "one\u2028two\u0085three\nfour\tfive 🙂", True, 9), Answer("b", "", False, 0)]
-    station._write_answers(path, odd)
+    write_answers(path, odd)
     assert read_answers(path) == odd
 
 

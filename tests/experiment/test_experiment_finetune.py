@@ -12,7 +12,7 @@ from helptune.adapt.artifact import load_adapter
 from helptune.adapt.lora import LoraConfig
 from helptune.data.conversation import CATEGORIES
 from helptune.errors import ContextError, DataError, Interrupted, RunError, SettingError
-from helptune.evaluate import answers
+from helptune.evaluate import generations
 from helptune.evaluate.answers import read_answers
 from helptune.experiment import finetune as station
 from helptune.experiment import models
@@ -153,7 +153,7 @@ def test_every_model_answers_every_held_out_conversation(whole):
 
 def test_the_same_command_again_trains_and_answers_nothing(whole, config, steps, monkeypatch):
     run, summary = whole
-    monkeypatch.setattr(answers, "stream", None)
+    monkeypatch.setattr(generations, "stream", None)
     monkeypatch.setattr(station, "heldout_loss", None)
     assert without_times(finetune(config, run)) == without_times(json.loads(json.dumps(summary)))
     assert steps == []
@@ -248,14 +248,14 @@ def test_every_measurement_comes_with_sample_answers(whole):
 
 def test_a_request_to_stop_is_heeded_between_answers_too(config, tmp_path, monkeypatch):
     """What is answered stays."""
-    run, write = tmp_path / "run", answers._write_answers
+    run, write = tmp_path / "run", generations.write_answers
     run.mkdir()
 
     def write_and_ask(path, *made):
         write(path, *made)
         request_stop(run)
 
-    monkeypatch.setattr(answers, "_write_answers", write_and_ask)
+    monkeypatch.setattr(generations, "write_answers", write_and_ask)
     with pytest.raises(Interrupted, match="stopped; run the same command again to go on"):
         finetune(config, run)
     assert not stop_requested(run)

@@ -134,7 +134,7 @@ class _Batch:
 
 def _batches(texts: Sequence[tuple[str, Text]]) -> list[_Batch]:
     """Rows of one length to a batch, the longest first; each holds texts of one name."""
-    rows = defaultdict[int, list[list[tuple[str, Text]]]](list)
+    rows: dict[int, list[list[tuple[str, Text]]]] = defaultdict(list)
     sizes = [max(_SHORTEST, 2 ** math.ceil(math.log2(len(text)))) for _, text in texts]
     for name, size in dict.fromkeys((name, size) for (name, _), size in zip(texts, sizes, strict=True)):
         own = [t for t, other in zip(texts, sizes, strict=True) if (t[0], other) == (name, size)]
@@ -147,7 +147,7 @@ def _batches(texts: Sequence[tuple[str, Text]]) -> list[_Batch]:
 
 
 def _collate(rows: Sequence[Sequence[tuple[str, Text]]], size: int) -> _Batch:
-    """Rows up to a power of two, so that few programs are compiled; those added are padding, named as the first."""
+    """Rows up to a power of two, so that few programs are compiled; those added are padding."""
     shape = (2 ** math.ceil(math.log2(len(rows))), size)
     tokens, positions, segments = np.full(shape, PAD, np.int32), np.zeros(shape, np.int32), np.zeros(shape, np.int32)
     places = {}
@@ -163,8 +163,8 @@ def _collate(rows: Sequence[Sequence[tuple[str, Text]]], size: int) -> _Batch:
 
 
 def _scores(
-    base: Base, adapter: Adapter | None, batch: _Batch, targets: Int[AnyArray, "n 2"]
-) -> tuple[Float[AnyArray, "n"], AnyArray]:
+    base: Base, adapter: Adapter | None, batch: _Batch, targets: Int[AnyArray, "P 2"]
+) -> tuple[np.ndarray, np.ndarray]:
     """(log p, whether it is the likeliest) of each target, given as (place, token)."""
     places, at = np.unique(targets[:, 0], return_inverse=True)
     padded = np.zeros(batch.tokens.size, np.int32)
@@ -199,7 +199,7 @@ def _survey(base, adapter, tokens, positions, segments, places, count):
 
 @jax.jit
 def _own_scores(
-    rows: Float[Array, "P D"], embedding: Float[Array, "V D"], where: Int[Array, "n"], tokens: Int[Array, "n"]
-) -> Float[Array, "n"]:
+    rows: Float[Array, "P D"], embedding: Float[Array, "V D"], where: Int[Array, "B"], tokens: Int[Array, "B"]
+) -> Float[Array, "B"]:
     own = jnp.asarray(embedding)[tokens].astype(jnp.float32)
     return jnp.sum(rows[where].astype(jnp.float32) * own, axis=-1)

@@ -19,12 +19,13 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from helptune.adapt.adapters import AdapterConfig, Adapters, attach, init_adapters, parameter_count
+from helptune.adapt.adapters import AdapterConfig, Adapters, init_adapters, parameter_count
 from helptune.adapt.artifact import WEIGHTS, load_adapter
 from helptune.data.conversation import Conversation, write_conversations
 from helptune.data.packing import Example, tokenize
 from helptune.errors import HelptuneError, RunError, SettingError
-from helptune.evaluate.answers import answer_all, check_prompts, solved_examples
+from helptune.evaluate.answers import check_prompts, solved_examples
+from helptune.evaluate.generations import Answering, Rule, Speaker, answer_sets
 from helptune.experiment.advice import Settings, advice
 from helptune.experiment.config import RunConfig
 from helptune.experiment.devices import preallocation, this_machine
@@ -36,7 +37,6 @@ from helptune.experiment.report import write_report
 from helptune.experiment.runs import open_run, read_json
 from helptune.experiment.samples import sampler
 from helptune.experiment.split import few_shot_candidates, held_back, kept_for_training, read_data
-from helptune.experiment.subject import identity
 from helptune.files import write_text
 from helptune.gemma.base import Base
 from helptune.gemma.config import GemmaConfig
@@ -122,16 +122,13 @@ def _run_stages(
 ) -> dict[str, Any]:
     train, dev = kept_for_training(examples), held_back(examples)
     stages = _Stages(run / "eval" / "stages.json")
-    limit, penalty = config.max_new_tokens, config.repetition_penalty
+    rule = Rule(config.max_new_tokens, config.repetition_penalty)
+    model = Answering(base, tokenizer, config.base_sha256, config.precision)
 
-    def answer(name: str, **how: Any) -> None:
-        """Every model answers under the same rules. Answers that are there are not made again, missing ones are."""
-        with stages.timed(f"{name}_answers"), _set(mesh):
-            path = run / "eval" / f"{name}.jsonl"
-            rules: dict[str, Any] = {"max_new_tokens": limit, "repetition_penalty": penalty}
-            weights = identity(config.precision, config.base_sha256, run / "adapter" if "adapter" in how else None)
-            rules |= {"identity": weights, "after_batch": lambda: heed_stop(run)}
-            answer_all(base, tokenizer, heldout, path, **rules, **how)
+    def answer(model: Answering, speaker: Speaker) -> None:
+        """Every model answers under the same rule. Answers that are there are not made again, missing ones are."""
+        with stages.timed(f"{speaker.name}_answers"), _set(mesh):
+            answer_sets(model, heldout, [speaker], rule, run / "eval", after_batch=lambda: heed_stop(run))
 
     def loss(adapters: Adapters) -> dict[str, Any]:
         heed_stop(run)
@@ -141,13 +138,14 @@ def _run_stages(
     untrained = init_adapters(config.method, base.config, jax.random.key(config.train.seed))
     untrained = untrained if mesh is None else replicate(untrained, mesh)
     losses = {"base": stages.run("base_loss", lambda: loss(untrained))}
-    answer("base")
-    answer("few_shot", examples=solved)
-    sample = sampler(base, tokenizer, held_back(train_set), config.method, penalty)
+    answer(model, Speaker("base"))
+    answer(model, Speaker("few_shot", examples=tuple(solved)))
+    sample = sampler(base, tokenizer, held_back(train_set), config.method, config.repetition_penalty)
     with stages.timed("train"):
         result = fit(base, train, dev, config.method, config.train, run, config.base_sha256, mesh, sample)
     losses["tuned"] = stages.run("tuned_loss", lambda: loss(result.adapters))
-    answer("tuned", adapter=attach(result.adapters, config.method))
+    tuned = replace(model, adapters={"tuned": (result.adapters, config.method)})
+    answer(tuned, Speaker("tuned", "tuned"))
     categories = [c.category for c in kept_for_training(train_set)]
     tasks = stages.run(
         "gradients",

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from helptune.adapt.artifact import WEIGHTS as ADAPTER_WEIGHTS
 from helptune.data.conversation import Conversation, read_conversations
 from helptune.errors import RunError, SettingError
 from helptune.evaluate.answers import Answer
@@ -15,7 +16,7 @@ from helptune.evaluate.judging.run import HELDOUT
 from helptune.experiment.checks import checks_of
 from helptune.experiment.config import read_config
 from helptune.experiment.models import Source, load
-from helptune.experiment.subject import identity
+from helptune.files import file_sha256
 
 KINDS = "composite, local, local:ADAPTER or http(s)://HOST/v1 with --judge-model"
 
@@ -54,6 +55,6 @@ def _local(run: Path, adapter: Path | None) -> Judge:
     loaded = load(source, config.precision, adapter)
     if loaded.rack is not None:
         raise SettingError(f"{adapter} holds several adapters: name the folder of the one that judges")
-    weights = identity(config.precision, source.sha256(), adapter)
+    weights = f"{source.sha256()} {config.precision} {file_sha256(adapter / ADAPTER_WEIGHTS) if adapter else ''}"
     name = f"{config.model} with {adapter.name}" if adapter else config.model
     return local_judge(name, loaded.base, loaded.tokenizer, weights, loaded.adapter)

@@ -95,9 +95,17 @@ def generate(
 
 
 def stream(
-    base: Base, prompts: Sequence[Sequence[int]], sampling: Sampling = GREEDY, adapter: Adapter | None = None
+    base: Base,
+    prompts: Sequence[Sequence[int]],
+    sampling: Sampling = GREEDY,
+    adapter: Adapter | None = None,
+    numbers: Sequence[int] | None = None,
 ) -> Iterator[list[int | None]]:
-    """Yield one token a row and step, None for rows that have stopped; ends when all rows have."""
+    """Yield one token a row and step, None for rows that have stopped; ends when all rows have.
+
+    `numbers`, below 2**32, take the place of the rows' own in their randomness: a prompt with a number of its own is
+    answered the same whichever batch it is in.
+    """
     config, longest = base.config, max(len(p) for p in prompts)
     if min(len(p) for p in prompts) == 0:
         raise ValueError("a prompt is empty: it needs at least <bos>")
@@ -116,7 +124,8 @@ def stream(
     rule = replace(sampling, seed=0, max_new_tokens=1, ignore_stops=False)
     apart = prepared(base).apart
     base = replace(base, apart=None, head=None if apart is None else apart.head)
-    token, cache = _prefill(base, adapter, cache, jnp.asarray(tokens), jnp.asarray(lengths), key, rule)
+    own = np.array(range(rows) if numbers is None else numbers, np.uint32)
+    token, cache = _prefill(base, adapter, cache, jnp.asarray(tokens), jnp.asarray(lengths), key, own, rule)
     spare = 0
     if apart is not None:
         base, cache = apart, replace(cache, k=tuple(cache.k), v=tuple(cache.v))
@@ -124,6 +133,7 @@ def stream(
     elif jax.default_backend() == "cpu":
         spare = max(_MIN_CPU_ROWS - rows, 0)
         token, lengths, cache = jnp.pad(token, (0, spare)), np.pad(lengths, (0, spare)), with_spare_rows(cache, spare)
+        own = np.pad(own, (0, spare))
     written = None if sampling.repetition_penalty == 1.0 else jnp.zeros((rows + spare, config.vocab), bool)
     running, stops = np.arange(rows + spare) < rows, np.array(stop_tokens(config))
     for step in range(sampling.max_new_tokens):
@@ -133,7 +143,7 @@ def stream(
         if not running.any() or step + 1 == sampling.max_new_tokens:
             return
         now_at = jnp.asarray(lengths + step)
-        token, cache, written = _decode(base, adapter, cache, token, now_at, written, key, rule)
+        token, cache, written = _decode(base, adapter, cache, token, now_at, written, key, own, rule)
 
 
 def stream_text(
@@ -160,16 +170,16 @@ def _round_up(length: int) -> int:
 
 
 @partial(jax.jit, static_argnames="sampling", donate_argnames="cache")
-def _prefill(base, adapter, cache, tokens, lengths, key, sampling):
+def _prefill(base, adapter, cache, tokens, lengths, key, numbers, sampling):
     positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
     segments = (positions < lengths[:, None]).astype(jnp.int32)
     hidden, cache = forward(base, tokens, positions, segments, adapter, cache)
     last = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], axis=1)[:, 0]
-    return _choose(logits(base, last), key, lengths, sampling), cache
+    return _choose(logits(base, last), key, numbers, lengths, sampling), cache
 
 
 @partial(jax.jit, static_argnames="sampling", donate_argnames=("cache", "written"))
-def _decode(base, adapter, cache, token, positions, written, key, sampling):
+def _decode(base, adapter, cache, token, positions, written, key, numbers, sampling):
     ones = jnp.ones_like(token)[:, None]
     hidden, cache = forward(base, token[:, None], positions[:, None], ones, adapter, cache)
     scores = logits(base, hidden[:, 0])
@@ -177,13 +187,17 @@ def _decode(base, adapter, cache, token, positions, written, key, sampling):
         written = written.at[jnp.arange(len(token)), token].set(True)
         penalty = sampling.repetition_penalty
         scores = jnp.where(written, jnp.where(scores > 0, scores / penalty, scores * penalty), scores)
-    return _choose(scores, key, positions + 1, sampling), cache, written
+    return _choose(scores, key, numbers, positions + 1, sampling), cache, written
 
 
 def _choose(
-    scores: Float[Array, "B V"], key: PRNGKeyArray, positions: Int[Array, "B"], sampling: Sampling
+    scores: Float[Array, "B V"],
+    key: PRNGKeyArray,
+    numbers: Int[Array, "B"],
+    positions: Int[Array, "B"],
+    sampling: Sampling,
 ) -> Int[Array, "B"]:
-    """The next token of each row; its randomness depends on the seed, the row and the position only."""
+    """The next token of each row; its randomness depends on the seed, the row's number and the position only."""
     if sampling.temperature == 0:
         return _argmax(scores)
     vocab = scores.shape[-1]
@@ -192,8 +206,8 @@ def _choose(
         probs = jax.nn.softmax(kept / sampling.temperature, axis=-1)
         before = jnp.cumsum(probs, axis=-1) - probs
         kept = jnp.where(before < sampling.top_p, kept, -jnp.inf)
-    row_keys = jax.vmap(lambda row, position: jax.random.fold_in(jax.random.fold_in(key, row), position))(
-        jnp.arange(scores.shape[0]), positions
+    row_keys = jax.vmap(lambda number, position: jax.random.fold_in(jax.random.fold_in(key, number), position))(
+        numbers, positions
     )
     choice = jax.vmap(jax.random.categorical)(row_keys, kept / sampling.temperature)
     return jnp.take_along_axis(ids, choice[:, None], axis=-1)[:, 0]
