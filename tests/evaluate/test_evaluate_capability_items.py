@@ -175,10 +175,8 @@ def test_an_id_that_comes_twice_is_named(tmp_path):
 
 def test_the_card_counts_what_is_there(tokenizer):
     card = (Path(__file__).parents[2] / "data_cards" / "capability.md").read_text(encoding="utf-8")
-    stated = {
-        (part, task): int(count)
-        for part, task, count in re.findall(r"\| (choice|sum|prose) \| (\w+) \| (\d+) \|", card)
-    }
+    lines = re.findall(r"\| (choice|sum|prose) \| (\w+) \| (\d+) \|", card)
+    stated = {(part, task): int(count) for part, task, count in lines}
     assert stated == Counter(
         [("choice", c.task) for c in CHOICES] + [("sum", e.task) for e in SUMS] + [("prose", p.genre) for p in PASSAGES]
     )

@@ -42,8 +42,8 @@ def measure_capability(model: str, tokenizer: Tokenizer, score: Score, items: Se
     """A row an item, of all shipped ones unless others are given, in their order.
 
     Choices and sums are of part "capability", labels {"task"}: choices have metrics {"correct", "correct_raw"}, a tie
-    being wrong, sums {"correct", "strict"} (ended by one line break). Prose is of part "text", metrics {"nll", "tokens"}
-    (nats per token, lower is better; None where it is not finite), labels {"genre"}: perplexity is exp of the mean of
+    being wrong, sums {"correct", "strict"} (ended by one line break). Prose is of part "text", metrics {"nll",
+    "tokens"} (nats per token, lower is better; None where it is not finite), labels {"genre"}: perplexity is exp of the mean of
     nll weighted by tokens.
     """
     items = items or shipped_items()
