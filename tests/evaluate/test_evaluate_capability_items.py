@@ -3,6 +3,8 @@
 import hashlib
 import json
 import re
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -169,3 +171,13 @@ def test_an_id_that_comes_twice_is_named(tmp_path):
     (tmp_path / "passages.jsonl").write_text(f"{line}\n{line}\n")
     with pytest.raises(DataError, match="'essay-01' comes twice"):
         load_passages(tmp_path)
+
+
+def test_the_card_counts_what_is_there(tokenizer):
+    card = (Path(__file__).parents[2] / "data_cards" / "capability.md").read_text(encoding="utf-8")
+    lines = re.findall(r"\| (choice|sum|prose) \| (\w+) \| (\d+) \|", card)
+    stated = {(part, task): int(count) for part, task, count in lines}
+    assert stated == Counter(
+        [("choice", c.task) for c in CHOICES] + [("sum", e.task) for e in SUMS] + [("prose", p.genre) for p in PASSAGES]
+    )
+    assert f"{sum(len(tokenizer.encode(p.text)) for p in PASSAGES):,} tokens" in card

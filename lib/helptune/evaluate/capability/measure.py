@@ -41,9 +41,10 @@ type Score = Callable[[Sequence[Pair]], Sequence[Likely]]
 def measure_capability(model: str, tokenizer: Tokenizer, score: Score, items: Sequence[Item] = ()) -> list[Row]:
     """A row an item, of all shipped ones unless others are given, in their order.
 
-    Choices and sums are of part "capability", metrics {"correct", "correct_raw"}, of sums {"correct", "strict"}
-    (ended by one line break), labels {"task"}; a tie is wrong. Prose is of part "text", metrics {"nll", "tokens"} (nats per token, lower is better; None
-    where it is not finite), labels {"genre"}: perplexity is exp of the mean of nll weighted by tokens.
+    Choices and sums are of part "capability", labels {"task"}: choices have metrics {"correct", "correct_raw"}, a tie
+    being wrong, sums {"correct", "strict"} (ended by one line break). Prose is of part "text", metrics {"nll",
+    "tokens"} (nats per token, lower is better; None where it is not finite), labels {"genre"}: perplexity is
+    exp of the mean of nll weighted by tokens.
     """
     items = items or shipped_items()
     pairs = [pairs_of(item, tokenizer) for item in items]
