@@ -26,13 +26,14 @@ from helptune.evaluate.likelihood import Likelihood, Pair, likelihoods
 from helptune.evaluate.quality import measure_quality, scored
 from helptune.evaluate.safety.prompts import safety_prompts
 from helptune.evaluate.safety.rows import measure_safety
+from helptune.evaluate.safety.screen import measured_error
 from helptune.evaluate.sets import load_groups
 from helptune.evaluate.table import Problem, Row, write_rows
 from helptune.experiment.checks import checks_of
 from helptune.experiment.cost import Asked as Step
 from helptune.experiment.cost import compare as compare_costs
 from helptune.experiment.evidence import HELDOUT
-from helptune.experiment.findings import COST, VOTES, Findings, read_findings, write_findings
+from helptune.experiment.findings import COST, SCREEN, VOTES, Findings, read_findings, write_findings
 from helptune.experiment.protocol import write_protocol
 from helptune.experiment.subject import FEW_SHOT, Subject, subject_of_models, subject_of_run
 from helptune.files import write_text
@@ -88,6 +89,11 @@ def evaluate(subject: Subject, heldout: Sequence[Conversation], folder: Path, as
         parts.timed(
             "cost", lambda: write_text(folder / COST, json.dumps(compare_costs(Step(steps=3)), indent=2) + "\n")
         )
+    error = measured_error(classifier)
+    if error is not None:
+        write_text(folder / SCREEN, json.dumps(asdict(error), indent=2) + "\n")
+    else:
+        (folder / SCREEN).unlink(missing_ok=True)
     write_rows(folder, rows, [problem for part in everything for problem in part[1]])
     if asked.votes:
         write_text(folder / VOTES, "".join(_lines(path) for path in asked.votes))

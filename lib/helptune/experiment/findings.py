@@ -1,7 +1,7 @@
 """What an evaluation found, computed from the files of its `eval/` alone: so the report can always be made again.
 
 `rows.jsonl` holds what was measured of each model on each item, `problems.jsonl` what could not be, `votes.jsonl` whose
-answer was preferred, and `cost.json` what training cost. All figures, and every sentence about them, come from these.
+answer was preferred, `screen.json` how often the safety classifier errs, and `cost.json` what training cost. All figures, and every sentence about them, come from these.
 """
 
 import json
@@ -15,12 +15,13 @@ from helptune.errors import RunError
 from helptune.evaluate.consistency import Consistency, consistency
 from helptune.evaluate.judging.run import VOTES as JUDGED
 from helptune.evaluate.preference import Preference, win_rate
+from helptune.evaluate.safety.screen import ScreenError
 from helptune.evaluate.table import Problem, Row, read_problems, read_rows
 from helptune.evaluate.votes import VoteSet, read_votes
 from helptune.experiment.acceptance import Criterion, sheet
 from helptune.files import write_text
 
-VOTES, COST, EVALUATION = "votes.jsonl", "cost.json", "evaluation.json"
+VOTES, COST, SCREEN, EVALUATION = "votes.jsonl", "cost.json", "screen.json", "evaluation.json"
 TUNED = "tuned"
 AGAINST = ("base", "few_shot")
 """What the tuned model is set beside: its base as it is, and prompted fairly."""
@@ -54,7 +55,7 @@ def read_findings(folder: Path) -> Findings:
     compared = [compare(of[a], of[TUNED], (a, TUNED), problems) for a in AGAINST if TUNED in of and a in of]
     people, machines = (_preference(votes, kind, rows) for kind in ("human", "machine"))
     consistent = {model: consistency(rows, model) for model in models}
-    filled = sheet(rows, problems, people, machines, consistent.get(TUNED), costs) if compared else []
+    filled = sheet(rows, problems, people, machines, consistent.get(TUNED), costs, _screen(folder)) if compared else []
     return Findings(
         models, tuple(rows), (*problems, *votes.problems), tuple(compared), people, machines, consistent, tuple(costs),
         tuple(filled),
@@ -101,6 +102,17 @@ def _votes(folder: Path, models: Collection[str], items: Collection[str]) -> Vot
     """Those that were given, and those of judges."""
     paths = [path for path in (folder / VOTES, folder / JUDGED) if path.exists()]
     return read_votes(*paths, models=models, items=items)
+
+
+def _screen(folder: Path) -> ScreenError | None:
+    """The measured error of the classifier that was used, where it is known."""
+    path = folder / SCREEN
+    if not path.exists():
+        return None
+    try:
+        return ScreenError(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(f"{path}: damaged ({error}); run `helptune evaluate` again") from error
 
 
 def _costs(path: Path) -> list[dict[str, Any]]:
