@@ -36,7 +36,7 @@ from helptune.experiment.evidence import HELDOUT
 from helptune.experiment.findings import COST, SCREEN, VOTES, Findings, read_findings, write_findings
 from helptune.experiment.protocol import write_protocol
 from helptune.experiment.subject import FEW_SHOT, Subject, subject_of_models, subject_of_run
-from helptune.files import write_text
+from helptune.files import write_text, write_whole
 from helptune.gemma.model import Adapter
 from helptune.lock import working_alone
 from helptune.train.stop import withdraw_stop
@@ -65,7 +65,7 @@ def evaluate(subject: Subject, heldout: Sequence[Conversation], folder: Path, as
     Raises DataError, SettingError, WeightsError or RunError before any work is lost, Interrupted where it was asked to
     stop.
     """
-    classifier = find(asked.classifier)
+    classifier, votes = find(asked.classifier), [_bytes(path) for path in asked.votes]
     groups, prompts, checks = load_groups(), safety_prompts(), checks_of(heldout)
     write_protocol(folder, subject, heldout, asked.classifier)
     parts = _Parts(folder)
@@ -95,16 +95,17 @@ def evaluate(subject: Subject, heldout: Sequence[Conversation], folder: Path, as
     else:
         (folder / SCREEN).unlink(missing_ok=True)
     write_rows(folder, rows, [problem for part in everything for problem in part[1]])
-    if asked.votes:
-        write_text(folder / VOTES, "".join(_lines(path) for path in asked.votes))
+    if votes:
+        write_whole(folder / VOTES, lambda part: part.write_bytes(b"".join(votes)))
 
 
-def _lines(path: Path) -> str:
+def _bytes(path: Path) -> bytes:
+    """A file of votes as it is, damaged lines included: they are told where votes are counted."""
     try:
-        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        found = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
-    return text if text.endswith("\n") or not text else text + "\n"
+    return found if found.endswith(b"\n") or not found else found + b"\n"
 
 
 def reference_losses(subject: Subject, heldout: Sequence[Conversation]) -> list[Row]:

@@ -1,7 +1,8 @@
 """What an evaluation found, computed from the files of its `eval/` alone: so the report can always be made again.
 
 `rows.jsonl` holds what was measured of each model on each item, `problems.jsonl` what could not be, `votes.jsonl` whose
-answer was preferred, `screen.json` how often the safety classifier errs, and `cost.json` what training cost. All figures, and every sentence about them, come from these.
+answer was preferred, `screen.json` how often the safety classifier errs, and `cost.json` what training cost. All
+figures, and every sentence about them, come from these.
 """
 
 import json
