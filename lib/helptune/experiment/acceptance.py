@@ -141,8 +141,9 @@ def cheaper(costs: Sequence[Mapping[str, Any]]) -> Criterion:
     if not costs:
         why = "nothing was measured: leave out --no-cost"
         return Criterion(name, target, NOT_HERE, "not measured", why, "eval/cost.json")
-    kept = [row for row in costs if row["ratio"] < COST]
-    over = [row for row in costs if row["ratio"] >= COST]
+    known = [row for row in costs if row["how"] != "computed"]
+    kept = [row for row in known if row["ratio"] < COST]
+    over = [row for row in known if row["ratio"] >= COST]
     status = MET if not over else NOT_MET
     measured = "; ".join(f"{row['what']} {row['ratio']:.1%}" for row in kept) or "nothing is below it"
     why = (

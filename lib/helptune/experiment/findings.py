@@ -20,6 +20,7 @@ from helptune.evaluate.safety.screen import ScreenError
 from helptune.evaluate.table import Problem, Row, read_problems, read_rows
 from helptune.evaluate.votes import VoteSet, read_votes
 from helptune.experiment.acceptance import Criterion, sheet
+from helptune.experiment.evidence import MODELS
 from helptune.files import write_text
 
 VOTES, COST, SCREEN, EVALUATION = "votes.jsonl", "cost.json", "screen.json", "evaluation.json"
@@ -53,7 +54,9 @@ def read_findings(folder: Path) -> Findings:
     votes = _votes(folder, models, {row.item for row in rows if row.part == "helpful"})
     costs = _costs(folder / COST)
     of = {model: [row for row in rows if row.model == model] for model in models}
-    compared = [compare(of[a], of[TUNED], (a, TUNED), problems) for a in AGAINST if TUNED in of and a in of]
+    compared = [
+        compare(of[a], of[TUNED], (MODELS[a], MODELS[TUNED]), problems) for a in AGAINST if TUNED in of and a in of
+    ]
     people, machines = (_preference(votes, kind, rows) for kind in ("human", "machine"))
     consistent = {model: consistency(rows, model) for model in models}
     filled = sheet(rows, problems, people, machines, consistent.get(TUNED), costs, _screen(folder)) if compared else []
