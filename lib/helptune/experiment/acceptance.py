@@ -186,7 +186,8 @@ def _said(found: NonInferiority) -> str:
         return found.why
     said = f"Lost: {100 * found.loss.value:.1f} points, at most {100 * found.loss.high:.1f} (one-sided 95% bound)."
     if found.verdict == "inconclusive":
-        more = f"; about {found.needed:,} items would tell" if found.needed else ""
+        enough = found.needed is None or found.needed <= found.loss.n
+        more = "" if enough else f"; {found.needed:,} items would show it of a model that loses nothing"
         said += f" Inconclusive: {found.why}{more}."
     return said
 
