@@ -1,11 +1,14 @@
 """The score of an answer: near 1 for the reference, near 0 for what says nothing, and nothing is dropped."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sacrebleu import corpus_bleu
 
-from helptune.data.conversation import load_curated
+from helptune.data.conversation import Message, load_curated
 from helptune.evaluate.answers import Answer
+from helptune.evaluate.checks import parse_checks
 from helptune.evaluate.overlap import corpus_overlap, overlap
 from helptune.evaluate.quality import measure_quality, scored
 from helptune.evaluate.sets import load_checks
@@ -59,3 +62,13 @@ def test_a_text_is_wholly_like_itself():
     assert overlap("the cat sat on the mat", "the cat sat on the mat") == pytest.approx(
         dict.fromkeys(("bleu", "chrf", "rouge1", "rouge2", "rougeL"), 1.0)
     )
+
+
+def test_a_short_right_answer_is_well_above_a_fluent_wrong_one():
+    c = replace(HELDOUT[0], messages=(Message("user", "What is 3 + 4?"), Message("assistant", "3 + 4 is 7.")))
+    checks = {c.id: parse_checks([{"kind": "number", "is": 7}])}
+    right, wrong = (
+        scored([c], {c.id: Answer(c.id, text, True, 9)}, checks)[c.id].score
+        for text in ("7.", "Adding three and four together carefully gives a total of nine.")
+    )
+    assert right > wrong + 0.25

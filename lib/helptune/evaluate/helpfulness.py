@@ -148,7 +148,7 @@ def _clarity(answer: Answer, prompt: str, own: str) -> tuple[float, str]:
 
 
 def _honesty(checked: Sequence[Checked]) -> tuple[float | None, str]:
-    """By its checks alone: a part applies to an item, never to some answers of it, so that models meet the same parts."""
+    """By its checks alone: a part applies to an item, not to some answers of it, so that models meet the same parts."""
     about = [one for one in checked if one.check.topic == HONESTY]
     if about:
         failed = [one.check.kind for one in about if not one.passed]
