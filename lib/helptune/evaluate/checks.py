@@ -71,7 +71,9 @@ _PLAIN = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "–": "
 _MARKS = re.compile(r"[*_`#]")
 _ITEM = re.compile(r"^\s*(?:[-*•+]|\(?\d{1,2}[.)])\s+\S", re.MULTILINE)
 _SENTENCE = re.compile(r"[.!?]+[\"')\]]*(?=\s|$)")
-_ABBREVIATION = re.compile(r"\b(?:e\.g|i\.e|etc|vs|mr|mrs|ms|dr|st|no|a\.m|p\.m|u\.s|approx)\.", re.IGNORECASE)
+_ABBREVIATION = re.compile(
+    r"\b(?:e\.g|i\.e|etc|vs|mr|mrs|ms|dr|st|no(?=\.\s*\d)|a\.m|p\.m|u\.s|approx)\.", re.IGNORECASE
+)
 _NOT = re.compile(r"(?:not|never|neither)\b", re.IGNORECASE)
 _DENIED = re.compile(r"\b(?:not|never|neither)(?: an?| the)? [\w-]+")
 _FENCE = re.compile(r"```[ \t]*([\w+#-]*)[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)
@@ -147,9 +149,9 @@ _LOOKS = {
         r"^\s*(?:\$ |#!|\w+ -|for |find |grep |ls\b|cd |mv |cp |rm |tar |du |sort |awk |sed |chmod )", re.M
     ),
     "javascript": re.compile(r"\b(?:const|let|var|function|=>|console\.log|document\.)"),
-    "html": re.compile(r"<[a-z][^>]*>", re.I),
-    "css": re.compile(r"[.#\w][\w\s.#:-]*\{[^}]*:[^}]*\}"),
-    "regex": re.compile(r"\\[dwsb]|\[[^\]]+\]|\^|\$"),
+    "html": re.compile(r"<[a-z][^<>]*>", re.I),
+    "css": re.compile(r"[.#\w][\w .#:-]{0,60}\{[^{}]{0,500}\}"),
+    "regex": re.compile(r"\\[dwsb]|\[[^\]\[]+\]|\^|\$"),
     "other": re.compile(r"`[^`]+`|^ {4}\S", re.M),
 }
 
@@ -161,7 +163,7 @@ def _code(text: str, fields: Mapping[str, Any]) -> bool:
 
 def asks(text: str) -> bool:
     """Asks the user something: a question mark after a word, outside quotes and code."""
-    bare = re.sub(r"```.*?(?:```|\Z)|\"[^\"]*\"|“[^”]*”", " ", text, flags=re.DOTALL)
+    bare = re.sub(r"```.*?(?:```|\Z)|\"[^\"]*\"|“[^“”]*”", " ", text, flags=re.DOTALL)
     return re.search(r"\w\s*[\")]?\?", bare) is not None
 
 
