@@ -135,7 +135,7 @@ def _cells(line: Line) -> list[str]:
     ends = [end for end in (c.difference.low, c.difference.high) if end is not None]
     n = f"{c.difference.n} of {c.difference.n + c.difference.missing}" if c.difference.missing else str(c.difference.n)
     effect = "" if c.effect.value is None else f"{c.effect.value:+.2f}".replace("-", "\u2212")
-    interval = " to ".join(signed(end, metric) for end in ends)
+    interval = " to ".join(signed(end, metric).split(" ")[0] for end in ends)
     levels = [_level(each, metric.unit) for each in (c.a, c.b)]
     return [metric.label, *levels, signed(c.difference.value, metric), interval, n, _p(line.p), effect, line.verdict]
 
