@@ -64,3 +64,25 @@ def test_what_would_be_luck_is_not_known():
 def test_a_sign_can_be_avoided():
     check = parse_checks([{"kind": "avoids", "any": ["!"]}])
     assert [run_checks(check, text)[0].passed for text in ("Fine.", "Fine!", "")] == [True, False, False]
+
+
+def test_a_field_of_another_type_is_told_whatever_it_is():
+    for language in ([], {}, 3, None):
+        with pytest.raises(DataError, match=r"checks\[0\]: field 'language' of 'code' cannot be"):
+            parse_checks([{"kind": "code", "language": language}])
+
+
+def test_json_has_no_nan():
+    check = parse_checks([{"kind": "json"}])
+    assert [run_checks(check, text)[0].passed for text in ("[1]", "NaN", "[Infinity]")] == [True, False, False]
+
+
+def test_a_number_inside_a_name_is_none():
+    check = parse_checks([{"kind": "number", "is": 7}])
+    assert [run_checks(check, text)[0].passed for text in ("7 kg", "$7", "x7", "3-7", "seven")] == [
+        True,
+        True,
+        False,
+        True,
+        True,
+    ]

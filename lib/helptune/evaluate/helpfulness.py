@@ -31,7 +31,9 @@ PARTS = ("relevance", "completeness", "correctness", "clarity", "honesty", "inst
 WEIGHTS: Mapping[str, float] = {
     "relevance": 1.0, "completeness": 1.0, "correctness": 2.0, "clarity": 1.0, "honesty": 1.0, "instructions": 1.0
 }  # fmt: skip
-"""Chosen before any answer was scored. What is right weighs twice; the rest alike."""
+"""Chosen before any answer was scored. What is right weighs twice; the rest alike. How the parts are measured was
+mended after scores of real answers were seen, those of a tuned model too: echoes and loops had counted for something.
+"""
 
 _ENOUGH = 0.5
 """Share of the reference's words that counts as all of them."""
