@@ -67,6 +67,8 @@ def evaluate(subject: Subject, heldout: Sequence[Conversation], folder: Path, as
     """
     classifier, votes = find(asked.classifier), [_bytes(path) for path in asked.votes]
     groups, prompts, checks, items = load_groups(), safety_prompts(), checks_of(heldout), shipped_items()
+    if both := {c.id for c in prompts} & {c.id for c in heldout}:
+        raise DataError(f"held-out conversation {min(both)!r} has the id of a safety prompt: give it another one")
     write_protocol(folder, subject, heldout, asked.classifier)
     parts = _Parts(folder, subject.folder)
     answers = subject.answer(heldout, folder)
