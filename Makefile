@@ -17,8 +17,9 @@ $(VENV)/.complete: requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-finetune: env  ## the main job: measure, train, measure again, report
+finetune: env  ## the main job: measure, train, measure again, evaluate, report
 	$(BIN)/helptune finetune --run "$(RUN)"
+	$(BIN)/helptune evaluate --run "$(RUN)"
 
 test: env  ## everything, about 17 minutes on 2 cores
 	$(BIN)/python -m pytest

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from helptune.evaluate.answers import read_answers
+from helptune.experiment.findings import read_findings
 
 
 def main(run: Path) -> None:
@@ -23,6 +24,15 @@ def main(run: Path) -> None:
         sys.exit("held-out loss fell by less than 25%")
     if ended < 0.9:
         sys.exit("less than 90% of the answers end by themselves")
+    found = read_findings(run / "eval")
+    for row in found.sheet:
+        print(f"{row.name}: {row.status} ({row.measured})")
+    unmeasured = [row.name for row in found.sheet if row.status == "not measurable here"]
+    if unmeasured != ["Preferred by people"]:
+        sys.exit(f"the acceptance sheet lacks {', '.join(unmeasured)}")
+    if found.problems:
+        sys.exit(f"the evaluation has {len(found.problems)} problems, the first: {found.problems[0]}")
+    print(f"seconds: {(run / 'eval' / 'evaluation_seconds.json').read_text()}")
     if not (run / "report.html").stat().st_size:
         sys.exit("the report is empty")
 

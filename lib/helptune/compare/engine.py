@@ -62,7 +62,7 @@ def compare(
     """The second model against the first, on every metric that either has.
 
     An item that one of them lacks is a Problem, and missing from the figures; so is one of `problems` for which neither
-    has a value.
+    has a value. A metric that one of them was never measured on is a line without figures.
     """
     rows_a, rows_b = _by_item(a), _by_item(b)
     found, lines = list(problems), list[Line]()
@@ -71,8 +71,8 @@ def compare(
         if not of_a and not of_b:
             continue
         both = [item for item in of_a if item in of_b]
-        alone = [(names[0], item) for item in of_a if item not in of_b]
-        alone += [(names[1], item) for item in of_b if item not in of_a]
+        alone = [(names[0], item) for item in of_a if item not in of_b] if of_b else []
+        alone += [(names[1], item) for item in of_b if item not in of_a] if of_a else []
         found += [
             Problem(metric.part, item, f"{metric.label}: only {name} has a value, so it is not compared")
             for name, item in alone
@@ -112,9 +112,9 @@ def sentences(compared: Compared) -> list[str]:
     ):
         lines = [one for one in compared.lines[1:] if one.verdict == verdict]
         if lines:
-            said.append(f"{opening} " + "; ".join(f"{one.metric.label} ({in_words(one)})" for one in lines) + ".")
+            said.append(f"{opening} " + ", ".join(f"{one.metric.label}{_difference(one)}" for one in lines) + ".")
     other = [one for one in compared.lines if one.verdict in ("higher", "lower")]
-    said += [f"{compared.b} has {one.verdict} {one.metric.label} ({in_words(one)})." for one in other]
+    said += [f"{compared.b} has {one.verdict} {one.metric.label}{_difference(one)}." for one in other]
     if compared.problems:
         count = len(compared.problems)
         said.append(
@@ -129,10 +129,15 @@ def in_words(line: Line) -> str:
     d = line.comparison.difference
     if d.value is None:
         return d.why
-    low, high = ("?" if end is None else signed(end, line.metric) for end in (d.low, d.high))
+    low, high = ("?" if end is None else signed(end, line.metric).split(" ")[0] for end in (d.low, d.high))
     of = f"{d.n} of {d.n + d.missing}" if d.missing else str(d.n)
     p = "" if line.p is None else f", p {'< 0.001' if line.p < 0.001 else f'= {line.p:.3f}'}"
     return f"{signed(d.value, line.metric)}, {d.level:.0%} interval {low} to {high}, n = {of}{p}"
+
+
+def _difference(line: Line) -> str:
+    value = line.comparison.difference.value
+    return "" if value is None else f" ({signed(value, line.metric)})"
 
 
 def signed(value: float, metric: Metric) -> str:

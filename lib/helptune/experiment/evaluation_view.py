@@ -20,13 +20,13 @@ from helptune.evaluate.statistics.estimate import Estimate
 from helptune.evaluate.statistics.intervals import clustered_proportion
 from helptune.evaluate.table import Problem, Row
 from helptune.experiment.cost import METHODS
+from helptune.experiment.evidence import MODELS
 from helptune.experiment.findings import TUNED, Findings
 from helptune.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-LABELS = {"base": "base", "few_shot": "few-shot base", "tuned": "tuned"}
 _SHOWN_PROBLEMS, _WORST = 20, 5
 _ROWS = "eval/rows.jsonl"
 
@@ -85,15 +85,15 @@ def view(
     pictures: dict[str, tuple[Axes, str]] = {}
     compared = []
     for one in found.compared:
-        name = f"effects-{one.a}"
+        name = f"effects, {one.a}"
         pictures[name] = effects(one)
         compared.append(
             {
-                "title": f"Did it help? The tuned model against the {LABELS[one.a]}",
+                "title": f"Did it help? The tuned model against the {one.a}",
                 "headline": headline(one),
                 "sentences": sentences(one),
                 "picture": name,
-                "b": LABELS[one.b],
+                "b": one.b,
                 "table": comparison_table(one),
             }
         )
@@ -116,7 +116,7 @@ def effects(compared: Compared) -> tuple[Axes, str]:
         rows.append((line.metric.label, line.verdict, sign * effect.value, low, high))
     said = "; ".join(f"{label} {value:+.2f} ({verdict})" for label, verdict, value, *_ in rows)
     drawn = plots.effects(plots.blank(width=6.2, height=1.2 + 0.26 * len(rows)), rows)
-    return drawn, f"Standardized effects, right is better for {LABELS.get(compared.b, compared.b)}: {said}."
+    return drawn, f"Standardized effects, right is better for {compared.b}: {said}."
 
 
 def comparison_table(compared: Compared) -> Figures:
@@ -134,11 +134,10 @@ def _cells(line: Line) -> list[str]:
         return [metric.label, "", "", "", "", "0", "", "", f"not measured: {c.difference.why}"]
     ends = [end for end in (c.difference.low, c.difference.high) if end is not None]
     n = f"{c.difference.n} of {c.difference.n + c.difference.missing}" if c.difference.missing else str(c.difference.n)
-    p = "" if line.p is None else "< 0.001" if line.p < 0.001 else f"{line.p:.3f}"
     effect = "" if c.effect.value is None else f"{c.effect.value:+.2f}".replace("-", "\u2212")
-    interval = " to ".join(signed(end, metric) for end in ends)
+    interval = " to ".join(signed(end, metric).split(" ")[0] for end in ends)
     levels = [_level(each, metric.unit) for each in (c.a, c.b)]
-    return [metric.label, *levels, signed(c.difference.value, metric), interval, n, p, effect, line.verdict]
+    return [metric.label, *levels, signed(c.difference.value, metric), interval, n, _p(line.p), effect, line.verdict]
 
 
 def _level(estimate: Estimate, unit: str) -> str:
@@ -174,14 +173,15 @@ def _failures(
         return None
     shares = {model: counts(rows, model) for model in found.models}
     told = {
-        name: ", ".join(f"{LABELS.get(model, model)} {_share(own[name])}" for model, own in shares.items())
+        name: ", ".join(f"{MODELS.get(model, model)} {_share(own[name])}" for model, own in shares.items())
         for name in shares[TUNED]
     }
     in_words = "; ".join(f"{_spelled(name)}: {said}" for name, said in told.items())
     pictures["failures"] = (plots.failure_shares(plots.blank(width=6.2, height=4.6), shares), in_words)
+    p = {change.category: change.holm for change in changes(rows, "base", TUNED)}
     kinds = Figures(
-        ["kind of failure", *(LABELS.get(m, m) for m in found.models), "base → tuned, p"],
-        [[_spelled(name), *(_share(own[name]) for own in shares.values()), _p(rows, name)] for name in shares[TUNED]],
+        ["kind of failure", *(MODELS.get(m, m) for m in found.models), "base → tuned, p"],
+        [[_spelled(name), *(_share(own[name]) for own in shares.values()), _p(p.get(name))] for name in shares[TUNED]],
         "An answer may fail in several ways; a detector for each, with measured error (data_cards/failures.md). "
         "p: McNemar, Holm over the kinds.",
     )
@@ -197,9 +197,7 @@ def _failures(
     )  # fmt: skip
 
 
-def _p(rows: Sequence[Row], name: str) -> str:
-    of = {change.category: change.holm for change in changes(rows, "base", TUNED)}
-    p = of.get(name)
+def _p(p: float | None) -> str:
     return "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
@@ -238,7 +236,7 @@ def _example(row: Row, prompts: Mapping[str, Conversation], answers: Mapping[str
     c, score = prompts[row.item], row.metrics.get("helpfulness")
     failures = ", ".join(map(_spelled, row.failures)) or "no kind of failure found"
     return Example(
-        row.item, c.category or "prompt", c.prompt[-1].content, row.model, LABELS.get(row.model, row.model),
+        row.item, c.category or "prompt", c.prompt[-1].content, row.model, MODELS.get(row.model, row.model),
         answers[row.model][row.item].text, f"helpfulness {score or 0:.2f}; {failures}",
     )  # fmt: skip
 
@@ -254,7 +252,7 @@ def _capability(found: Findings) -> Section | None:
         about = [row for row in rows if row.labels["task"] == task]
         own = [[row.metrics["correct"] for row in about if row.model == model] for model in models]
         table.append([_spelled(task), str(len(own[0])), *(_share(clustered_proportion(one)) for one in own)])
-    head = ["task", "items", *(LABELS.get(m, m) for m in models)]
+    head = ["task", "items", *(MODELS.get(m, m) for m in models)]
     note = "Written for the project (data_cards/capability.md), asked as plain text, the same for every model."
     words = ["Small tasks that the base can partly do: what tuning must not take away. They are no public benchmark."]
     return Section("Capability", words, tables=[Figures(head, table, note)])
@@ -269,7 +267,7 @@ def _consistency(found: Findings) -> Section | None:
     table = []
     for model, one in own.items():
         shares = (one.pairs, *(one.by_variation[v] for v in VARIATIONS), one.unanimous, one.correct)
-        table.append([LABELS.get(model, model), *map(_share, shares)])
+        table.append([MODELS.get(model, model), *map(_share, shares)])
     words = [
         "The same short question in other words, in another order, and sampled with other seeds. An answer that does "
         "not end, or decides nothing, agrees with nothing. Consistent is not right: the last column tells that."

@@ -1,7 +1,8 @@
 """What an evaluation found, computed from the files of its `eval/` alone: so the report can always be made again.
 
 `rows.jsonl` holds what was measured of each model on each item, `problems.jsonl` what could not be, `votes.jsonl` whose
-answer was preferred, and `cost.json` what training cost. All figures, and every sentence about them, come from these.
+answer was preferred, `screen.json` how often the safety classifier errs, and `cost.json` what training cost. All
+figures, and every sentence about them, come from these.
 """
 
 import json
@@ -15,15 +16,20 @@ from helptune.errors import RunError
 from helptune.evaluate.consistency import Consistency, consistency
 from helptune.evaluate.judging.run import VOTES as JUDGED
 from helptune.evaluate.preference import Preference, win_rate
+from helptune.evaluate.safety.screen import ScreenError
 from helptune.evaluate.table import Problem, Row, read_problems, read_rows
 from helptune.evaluate.votes import VoteSet, read_votes
 from helptune.experiment.acceptance import Criterion, sheet
+from helptune.experiment.cost import METHODS
+from helptune.experiment.evidence import MODELS
 from helptune.files import write_text
 
-VOTES, COST, EVALUATION = "votes.jsonl", "cost.json", "evaluation.json"
+VOTES, COST, SCREEN, EVALUATION = "votes.jsonl", "cost.json", "screen.json", "evaluation.json"
 TUNED = "tuned"
 AGAINST = ("base", "few_shot")
 """What the tuned model is set beside: its base as it is, and prompted fairly."""
+_COST = ("what", "unit", *METHODS, "how")
+"""What is told of each cost, beside their ratio."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +57,12 @@ def read_findings(folder: Path) -> Findings:
     votes = _votes(folder, models, {row.item for row in rows if row.part == "helpful"})
     costs = _costs(folder / COST)
     of = {model: [row for row in rows if row.model == model] for model in models}
-    compared = [compare(of[a], of[TUNED], (a, TUNED), problems) for a in AGAINST if TUNED in of and a in of]
+    compared = [
+        compare(of[a], of[TUNED], (MODELS[a], MODELS[TUNED]), problems) for a in AGAINST if TUNED in of and a in of
+    ]
     people, machines = (_preference(votes, kind, rows) for kind in ("human", "machine"))
     consistent = {model: consistency(rows, model) for model in models}
-    filled = sheet(rows, problems, people, machines, consistent.get(TUNED), costs) if compared else []
+    filled = sheet(rows, problems, people, machines, consistent.get(TUNED), costs, _screen(folder)) if compared else []
     return Findings(
         models, tuple(rows), (*problems, *votes.problems), tuple(compared), people, machines, consistent, tuple(costs),
         tuple(filled),
@@ -82,9 +90,8 @@ def _plain(value: Any) -> Any:
 
 
 def _preference(votes: VoteSet, kind: Any, rows: list[Row]) -> Preference | None:
-    """Of the tuned model over the base, where anybody of this kind was asked."""
-    own, lost = votes.between(TUNED, "base", kind)
-    if not own and not lost:
+    """Of the tuned model over the base, where anybody of this kind voted; lines that are lost are problems anyhow."""
+    if not votes.between(TUNED, "base", kind)[0]:
         return None
     lengths = {
         model: {
@@ -103,12 +110,23 @@ def _votes(folder: Path, models: Collection[str], items: Collection[str]) -> Vot
     return read_votes(*paths, models=models, items=items)
 
 
+def _screen(folder: Path) -> ScreenError | None:
+    """The measured error of the classifier that was used, where it is known."""
+    path = folder / SCREEN
+    if not path.exists():
+        return None
+    try:
+        return ScreenError(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(f"{path}: damaged ({error}); run `helptune evaluate` again") from error
+
+
 def _costs(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
         rows = json.loads(path.read_text())["measured"]
-        return [{**row, "ratio": float(row["ratio"])} for row in rows]
+        return [{name: row[name] for name in _COST} | {"ratio": float(row["ratio"])} for row in rows]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(
             f"{path}: not what `helptune bench cost --json` writes ({error}): delete it, and evaluate again"

@@ -1,14 +1,11 @@
 """A judge for a run by name: the helpfulness score, a local model, or a model behind an endpoint."""
 
-import json
 from pathlib import Path
 
-from helptune.adapt.artifact import WEIGHTS as ADAPTER_WEIGHTS
-from helptune.data.conversation import Conversation, read_conversations
+from helptune.adapt.artifact import WEIGHTS
+from helptune.data.conversation import read_conversations
 from helptune.errors import RunError, SettingError
-from helptune.evaluate.answers import Answer
-from helptune.evaluate.helpfulness import WEIGHTS, Rarity, helpfulness
-from helptune.evaluate.judging.composite import Composite
+from helptune.evaluate.judging.composite import by_helpfulness
 from helptune.evaluate.judging.endpoint import KEY, endpoint
 from helptune.evaluate.judging.judge import Judge
 from helptune.evaluate.judging.local import local_judge
@@ -40,12 +37,7 @@ def _composite(run: Path) -> Judge:
     if not path.is_file():
         raise RunError(f"{path}: is not there; `helptune finetune` writes it, and the answers beside it")
     heldout = list(read_conversations(path))
-    checks, rarity = checks_of(heldout), Rarity([c.reference for c in heldout])
-
-    def score(conversation: Conversation, answer: Answer) -> float:
-        return helpfulness(conversation, answer, checks.get(conversation.id, ()), rarity).score
-
-    return Composite(score, f"helpfulness {json.dumps(dict(WEIGHTS), sort_keys=True)}")
+    return by_helpfulness(heldout, checks_of(heldout))
 
 
 def _local(run: Path, adapter: Path | None) -> Judge:
@@ -55,6 +47,6 @@ def _local(run: Path, adapter: Path | None) -> Judge:
     loaded = load(source, config.precision, adapter)
     if loaded.rack is not None:
         raise SettingError(f"{adapter} holds several adapters: name the folder of the one that judges")
-    weights = f"{source.sha256()} {config.precision} {file_sha256(adapter / ADAPTER_WEIGHTS) if adapter else ''}"
+    weights = f"{source.sha256()} {config.precision} {file_sha256(adapter / WEIGHTS) if adapter else ''}"
     name = f"{config.model} with {adapter.name}" if adapter else config.model
     return local_judge(name, loaded.base, loaded.tokenizer, weights, loaded.adapter)
