@@ -40,6 +40,9 @@ def whole(
     Example: [bold]helptune evaluate --run runs/first[/bold]
     """
     if context.invoked_subcommand is not None:
+        if run is not None or adapter is not None or base:
+            verb = f"helptune evaluate {context.invoked_subcommand}"
+            raise SettingError(f"options of `{verb}` come after its name: {verb} --help")
         return
     if sum((run is not None, adapter is not None, base)) != 1:
         raise SettingError("name what is evaluated: one of --run DIR, --adapter DIR and --base")

@@ -99,6 +99,43 @@ MISTAKES = {
     "texts are not JSON": scored("hello"),
     "texts are no list": scored('{"text": "hello"}'),
     "a text is empty": scored('["hello", ""]'),
+    "nothing to evaluate": lambda folder: (["evaluate"], "one of --run DIR, --adapter DIR and --base"),
+    "two things to evaluate": lambda folder: (["evaluate", "--run", folder, "--base"], "one of --run DIR, --adapter"),
+    "three things to evaluate": lambda folder: (
+        ["evaluate", "--run", folder, "--adapter", folder, "--base"],
+        "one of --run DIR, --adapter",
+    ),
+    "a run kept elsewhere": lambda folder: (
+        ["evaluate", "--run", folder, "--out", folder / "out"],
+        "a run knows its model and keeps its results: leave --out",
+    ),
+    "another precision for a run": lambda folder: (["evaluate", "--run", folder, "--dtype", "int8"], "leave --out"),
+    "no place for results": lambda folder: (["evaluate", "--base"], "say where the results go: --out DIR"),
+    "evaluation of nothing": lambda folder: (["evaluate", "--run", folder / "no"], "no: not a finished run"),
+    "an adapter to evaluate that is none": lambda folder: (
+        ["evaluate", "--adapter", folder / "no", "--out", folder / "out"],
+        "no: not an adapter folder",
+    ),
+    "options before the verb": lambda folder: (
+        ["evaluate", "--run", folder, "judge"],
+        "options of `helptune evaluate judge` come after its name",
+    ),
+    "unknown judge": lambda folder: (
+        ["evaluate", "judge", "--run", folder, "--by", "nobody"],
+        "judge 'nobody' is not one of composite, local",
+    ),
+    "an endpoint without a model": lambda folder: (
+        ["evaluate", "judge", "--run", folder, "--by", "http://127.0.0.1:1/v1"],
+        "which of its models judges? Name it with --judge-model",
+    ),
+    "a judge of nothing": lambda folder: (["evaluate", "judge", "--run", folder / "no"], "heldout.jsonl: is not there"),
+    "missing votes": lambda folder: (
+        ["evaluate", "judge", "--run", folder, "--votes", folder / "no.jsonl"],
+        "no.jsonl: cannot be read",
+    ),
+    "a share of votes that is none": lambda folder: (["evaluate", "power", "--preferred", "75"], "75"),
+    "one run to compare": lambda folder: (["compare", folder], "name two runs at least"),
+    "runs that were not evaluated": lambda folder: (["compare", folder / "a", folder / "b"], "rows.jsonl: cannot be"),
     "report of nothing": lambda folder: (["report", "--run", folder / "no"], "summary.json: missing or damaged"),
 }
 

@@ -43,7 +43,12 @@ VERBS = [
     "data difficulty",
     "data safety",
     "data screen",
+    "evaluate judge",
+    "evaluate power",
+    "evaluate harness",
+    "compare",
 ]
+GROUPS_THAT_ARE_VERBS = ["evaluate"]
 
 
 def in_a_new_process(code):
@@ -61,12 +66,17 @@ def test_these_are_all_the_verbs():
     assert sorted(leaves(typer.main.get_command(cli.app))) == sorted(VERBS)
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", VERBS + GROUPS_THAT_ARE_VERBS)
 def test_the_help_of_every_verb_shows_an_example(verb, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     shown = CliRunner().invoke(cli.app, [*verb.split(), "--help"])
     assert shown.exit_code == 0
     assert f"Example: helptune {verb}" in shown.output
+
+
+def test_a_group_that_is_a_verb_itself_has_other_verbs_below_it():
+    for group in GROUPS_THAT_ARE_VERBS:
+        assert [verb for verb in VERBS if verb.startswith(f"{group} ")]
 
 
 @pytest.mark.parametrize("code", ["import helptune", "import helptune.cli", "from helptune.cli import main; main()"])

@@ -8,17 +8,12 @@ import re
 from collections.abc import Mapping, Sequence
 
 from helptune.data.words import words
+from helptune.evaluate.numbers import SPELLED, TENS, UNITS
 
-_UNITS = (
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
-)  # fmt: skip
-_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-_SPELLED = {word: n for n, word in enumerate(_UNITS)} | {word: 10 * n for n, word in enumerate(_TENS, start=2)}
 _DIGITS = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?"
 _NUMBER = re.compile(
     rf"(?<![\w.,])(?:{_DIGITS})(?![\w]|[.,]\d)"
-    rf"|\b(?:{'|'.join(_TENS)})[- ](?:{'|'.join(_UNITS[1:10])})\b|\b(?:{'|'.join(_SPELLED)})\b",
+    rf"|\b(?:{'|'.join(TENS)})[- ](?:{'|'.join(UNITS[1:10])})\b|\b(?:{'|'.join(SPELLED)})\b",
     re.IGNORECASE,
 )
 _MARK = re.compile(r"^\s*(?:[-*•>#]+|\(?1[.)](?=\s+\S))\s*")  # "7. That is all." begins with its answer
@@ -103,4 +98,4 @@ def _numbers(text: str) -> list[str]:
 def _value(number: str) -> str:
     if number[0].isdigit():
         return f"{float(number.replace(',', '')):.10g}"
-    return str(sum(_SPELLED[part] for part in re.split(r"[- ]", number)))
+    return str(sum(SPELLED[part] for part in re.split(r"[- ]", number)))

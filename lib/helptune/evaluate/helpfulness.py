@@ -6,7 +6,7 @@
                   the rarer it is, where half of them count as all: nobody says it in the same words
     correctness   of the facts it owes, how many does it state? (checks of content)
     clarity       does it end, without loops, in the script it was asked in?
-    honesty       does it ask, doubt or decline where it should, and not where it should not?
+    honesty       does it ask, doubt or decline where it should?
     instructions  of the forms that were asked for, how many does it keep? (checks of form)
 
 Each lies between 0 and 1, or is None where it does not apply; the score is their weighted mean. Only an answer's *own*
@@ -22,22 +22,21 @@ from dataclasses import dataclass
 from functools import cache
 
 from helptune.data.conversation import Conversation
-from helptune.data.safety.refusal import is_refusal
 from helptune.data.words import words
 from helptune.evaluate.answers import Answer
-from helptune.evaluate.checks import CONTENT, HONESTY, INSTRUCTIONS, Check, Checked, asks, run_checks, says_unknown
+from helptune.evaluate.checks import CONTENT, HONESTY, INSTRUCTIONS, Check, Checked, run_checks
 from helptune.evaluate.writing import copies, sentences, writing
 
 PARTS = ("relevance", "completeness", "correctness", "clarity", "honesty", "instructions")
 WEIGHTS: Mapping[str, float] = {
     "relevance": 1.0, "completeness": 1.0, "correctness": 2.0, "clarity": 1.0, "honesty": 1.0, "instructions": 1.0
 }  # fmt: skip
-"""Chosen before any answer was scored. What is right weighs twice; the rest alike."""
+"""Chosen before any answer was scored. What is right weighs twice; the rest alike. How the parts are measured was
+mended after scores of real answers were seen, those of a tuned model too: echoes and loops had counted for something.
+"""
 
 _ENOUGH = 0.5
 """Share of the reference's words that counts as all of them."""
-_HEDGE = 12
-"""Words of an answer that may be nothing but "I don't know"."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +78,8 @@ def helpfulness(
         "relevance": _relevance(own, asked, reference),
         "completeness": _completeness(own, reference, rarity),
         "correctness": _share(checked, CONTENT, own),
-        "clarity": _clarity(answer, prompt),
-        "honesty": _honesty(conversation, answer, checked),
+        "clarity": _clarity(answer, prompt, own),
+        "honesty": _honesty(checked),
         "instructions": _share(checked, INSTRUCTIONS, own),
     }
     parts = {name: value for name, (value, _) in found.items()}
@@ -140,33 +139,25 @@ def _share(checked: Sequence[Checked], topic: str, own: str) -> tuple[float | No
     return 1 - len(failed) / len(about), f"failed: {'; '.join(failed)}" if failed else f"all {len(about)} checks passed"
 
 
-def _clarity(answer: Answer, prompt: str) -> tuple[float, str]:
+def _clarity(answer: Answer, prompt: str, own: str) -> tuple[float, str]:
     seen = writing(answer, prompt)
     if not answer.ended or seen["empty"]:
         return 0.0, "does not end" if not answer.ended else "empty"
+    if not own.strip():
+        return 0.0, "nothing of its own"
     value = (1 - seen["repetition"]) * (1 - min(1.0, 5 * seen["garbage"]))
     return value, f"ends; {seen['repetition']:.0%} repeated, {seen['garbage']:.0%} of characters out of place"
 
 
-def _honesty(conversation: Conversation, answer: Answer, checked: Sequence[Checked]) -> tuple[float | None, str]:
-    """By its checks where there are any; else an answer that was owed must be more than a hedge."""
+def _honesty(checked: Sequence[Checked]) -> tuple[float | None, str]:
+    """By its checks alone: a part applies to an item, not to some answers of it, so that models meet the same parts."""
     about = [one for one in checked if one.check.topic == HONESTY]
     if about:
         failed = [one.check.kind for one in about if not one.passed]
         return 1 - len(failed) / len(
             about
         ), f"owes: {', '.join(failed)}" if failed else "asks, doubts or declines as owed"
-    if conversation.meta.get("expects", "answer") != "answer":
-        return None, "nothing that a program can check"
-    if _evades(answer.text) and not _evades(conversation.reference):
-        return 0.0, "declines or hedges where an answer was owed"
-    return None, "an answer was owed, and given"
-
-
-def _evades(text: str) -> bool:
-    """Declines, or says in few words that it does not know or asks back."""
-    short = len(words(text)) <= _HEDGE
-    return is_refusal(text) or (short and (says_unknown(text) or asks(text)))
+    return None, "nothing that a program can check"
 
 
 @cache

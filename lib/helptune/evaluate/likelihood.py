@@ -20,9 +20,10 @@ from helptune.adapt.mixed import Rack, mixed
 from helptune.data.packing import pack
 from helptune.errors import ContextError
 from helptune.gemma.base import Base
-from helptune.gemma.model import Adapter, forward, logits
+from helptune.gemma.model import Adapter, forward
 from helptune.gemma.tokenizer import PAD, Tokenizer
 from helptune.shapes import AnyArray, Array, Float, Int
+from helptune.train.loss import POSITIONS, REST, over_vocabulary
 
 Pair = tuple[Sequence[int], Sequence[int]]
 """Token ids of a context, <bos> included, and of what continues it."""
@@ -30,8 +31,8 @@ Text = tuple[int, ...]
 
 _PLACES, _SHORTEST = 2_048, 256
 """Of a batch, and of a row of it. Rows double from the shortest to what the longest text needs."""
-_AT_ONCE, _TARGETS = 64, 512
-"""Places that meet the vocabulary together, their scores taking 64 MiB; targets whose own scores are looked up."""
+_TARGETS = 512
+"""Whose own scores are looked up together."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ def _scores(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(log p, whether it is the likeliest) of each target, given as (place, token)."""
     places, at = np.unique(targets[:, 0], return_inverse=True)
-    padded = np.zeros(batch.tokens.size, np.int32)
+    padded = np.zeros(batch.tokens.size + REST, np.int32)
     padded[: len(places)] = places
     rows, log_sums, best = _survey(
         base, adapter, batch.tokens, batch.positions, batch.segments, padded, np.int32(len(places))
@@ -187,14 +188,39 @@ def _survey(base, adapter, tokens, positions, segments, places, count):
     hidden, _ = forward(base, tokens, positions, segments, adapter)
     rows = hidden.reshape(-1, hidden.shape[-1])[places]
 
-    def visit(i, found):
-        scores = logits(base, jax.lax.dynamic_slice_in_dim(rows, i * _AT_ONCE, _AT_ONCE))
-        new = jax.nn.logsumexp(scores, axis=-1), jnp.argmax(scores, axis=-1).astype(jnp.int32)
-        return jax.tree.map(lambda all, own: jax.lax.dynamic_update_slice(all, own, (i * _AT_ONCE,)), found, new)
+    size, rest = min(POSITIONS, len(rows)), min(REST, len(rows))
+    whole = count // size
 
+    def chunk(start, size, found):
+        new = _most_likely(jax.lax.dynamic_slice_in_dim(rows, start, size), jnp.asarray(base.embedding))
+        return jax.tree.map(lambda all, own: jax.lax.dynamic_update_slice(all, own, (start,)), found, new)
+
+    # `places` ends with as much padding as the last chunk may reach beyond the count.
     found = jnp.zeros(len(rows)), jnp.zeros(len(rows), jnp.int32)
-    log_sums, best = jax.lax.fori_loop(0, -(-count // _AT_ONCE), visit, found)
+    found = jax.lax.fori_loop(0, whole, lambda i, found: chunk(i * size, size, found), found)
+    small = -(-(count - whole * size) // rest)
+    log_sums, best = jax.lax.fori_loop(0, small, lambda i, found: chunk(whole * size + i * rest, rest, found), found)
     return rows, log_sums, best
+
+
+def _most_likely(rows, embedding):
+    """(log-sum-exp of the scores, the likeliest token, of equals the first) of each row [P], block by block."""
+
+    def visit(first, block, state):
+        maximum, total, best = state
+        scores = jax.lax.dot_general(rows, block, (((1,), (1,)), ((), ())), preferred_element_type=jnp.float32)
+        own = jnp.max(scores, axis=-1)
+        # The least number of a word with that score: XLA's argmax takes many times as long on a CPU.
+        numbers = first + jnp.arange(len(block), dtype=jnp.int32)
+        where = jnp.min(jnp.where(scores == own[:, None], numbers, jnp.iinfo(jnp.int32).max), axis=-1)
+        new = jnp.maximum(maximum, own)
+        total = total * jnp.exp(maximum - new) + jnp.sum(jnp.exp(scores - new[:, None]), axis=-1)
+        return new, total, jnp.where(own > maximum, where, best)
+
+    P = len(rows)
+    start = jnp.full(P, -jnp.inf), jnp.zeros(P), jnp.zeros(P, jnp.int32)
+    maximum, total, best = over_vocabulary(embedding, visit, start)
+    return maximum + jnp.log(total), best
 
 
 @jax.jit

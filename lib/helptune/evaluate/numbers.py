@@ -11,7 +11,7 @@ SPELLED = {word: n for n, word in enumerate(UNITS)} | {word: 10 * n for n, word 
 _OTHER = {"hundred": 100.0, "a hundred": 100.0, "one hundred": 100.0, "a dozen": 12.0, "half": 0.5}
 _WORDS = "|".join(sorted([*SPELLED, *_OTHER], key=len, reverse=True))
 _NUMBER = re.compile(
-    r"(?<![\w.])-?\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)|(?<![\d.])(?:(?<!\w)-)?\d+(?:\.\d+)?"
+    r"(?<![\w.])-?\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)|(?<![\w.])(?:(?<!\w)-)?\d+(?:\.\d+)?"
     rf"|\b(?:{'|'.join(TENS)})[- ](?:{'|'.join(UNITS[1:10])})\b|\b(?:{_WORDS})\b"
 )
 

@@ -81,18 +81,25 @@ def preferred(people: Preference | None, machines: Preference | None) -> Criteri
 
 def more_helpful(rows: Sequence[Row], problems: Sequence[Problem]) -> Criterion:
     name, target = "More helpful", f"helpfulness score at least {HELPFULNESS:+.0%} above the base"
-    columns = worst_case(*_columns(rows, "helpful", "helpfulness", "base"))
+    columns = _scores(rows, problems, "base")
     gain = relative_gain(*columns)
-    beside = relative_gain(*worst_case(*_columns(rows, "helpful", "helpfulness", "few_shot")))
+    beside = relative_gain(*_scores(rows, problems, "few_shot"))
     why = f"Against the base with solved examples: {_percent(beside)}." if beside.value is not None else ""
     lacking = len({p.item for p in problems if p.part == "helpful"})
-    why += f" {lacking} items lack an answer, which scores 0." if lacking else ""
+    why += f" {lacking} items lack an answer, which counts against the claim." if lacking else ""
     why += " The score is a program's, and calibrated against people only where votes are given."
     if gain.value is None or gain.low is None or gain.high is None:
         return Criterion(name, target, NOT_HERE, gain.why, why.strip(), _ROWS, gain)
     before, after = (sum(column) / len(column) for column in columns)
     measured = f"{before:.3f} → {after:.3f}: {_percent(gain)}"
     return Criterion(name, target, _status(gain.low, gain.high, HELPFULNESS), measured, why.strip(), _ROWS, gain)
+
+
+def _scores(rows: Sequence[Row], problems: Sequence[Problem], against: str) -> Any:
+    """Helpfulness of both, where an answer of `against` that is missing scores 1: its row's 0 would help the claim."""
+    lost = {p.item for p in problems if (p.part, p.where) == ("helpful", against)}
+    kept = [row for row in rows if (row.part, row.model) != ("helpful", against) or row.item not in lost]
+    return worst_case(*_columns(kept, "helpful", "helpfulness", against))
 
 
 def still_safe(rows: Sequence[Row], error: ScreenError | None) -> Criterion:
@@ -142,6 +149,8 @@ def cheaper(costs: Sequence[Mapping[str, Any]]) -> Criterion:
         why = "nothing was measured: leave out --no-cost"
         return Criterion(name, target, NOT_HERE, "not measured", why, "eval/cost.json")
     known = [row for row in costs if row["how"] != "computed"]
+    if not known:
+        return Criterion(name, target, NOT_HERE, "not measured", "all of it is computed", "eval/cost.json")
     kept = [row for row in known if row["ratio"] < COST]
     over = [row for row in known if row["ratio"] >= COST]
     status = MET if not over else NOT_MET
@@ -186,7 +195,8 @@ def _said(found: NonInferiority) -> str:
         return found.why
     said = f"Lost: {100 * found.loss.value:.1f} points, at most {100 * found.loss.high:.1f} (one-sided 95% bound)."
     if found.verdict == "inconclusive":
-        more = f"; about {found.needed:,} items would tell" if found.needed else ""
+        enough = found.needed is None or found.needed <= found.loss.n
+        more = "" if enough else f"; {found.needed:,} items would show it of a model that loses nothing"
         said += f" Inconclusive: {found.why}{more}."
     return said
 

@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Side:
-    """One model of one evaluated run. `asked` is what its questions, rules and classifier hash to."""
+    """One model of one evaluated run. `asked` tells its questions, the rule of its answers, and its classifier."""
 
     name: str
+    folder: Path
+    model: str
     rows: tuple[Row, ...]
     problems: tuple[Problem, ...]
     asked: Mapping[str, Any]
@@ -52,7 +54,8 @@ def compare_runs(specs: Sequence[str]) -> Comparison:
     if len(specs) < 2:
         raise SettingError("name two runs at least: helptune compare runs/first runs/second")
     sides = [_side(spec) for spec in specs]
-    if twice := [side.name for i, side in enumerate(sides) if side.name in [other.name for other in sides[:i]]]:
+    who = [(side.folder.resolve(), side.model) for side in sides]  # one folder may be spelled in several ways
+    if twice := [side.name for i, side in enumerate(sides) if who[i] in who[:i]]:
         raise SettingError(f"{twice[0]} is named twice; to compare models of one run, name them: DIR:base DIR:tuned")
     for side in sides[1:]:
         other = [what for what, value in sides[0].asked.items() if side.asked.get(what) != value]
@@ -80,14 +83,18 @@ def _side(spec: str) -> Side:
         raise SettingError(f"{spec}: which model? This evaluation has {', '.join(models)}: name one as {folder}:MODEL")
     try:
         protocol = json.loads((folder / "eval" / PROTOCOL).read_text(encoding="utf-8"))
-        asked = {"set of held-out conversations": protocol["held_out"], "classifier": protocol["classifier"]}
+        asked = {
+            "set of held-out conversations": protocol["held_out"],
+            "rule of answering": protocol["rule"],
+            "classifier": protocol["classifier"],
+        }
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(
             f"{folder / 'eval' / PROTOCOL}: missing or damaged ({error}); run `helptune evaluate`"
         ) from error
     own = tuple(row for row in rows if row.model == model)
     lost = tuple(one for one in read_problems(folder / "eval") if one.where in ("", model))
-    return Side(spec if ":" in spec else f"{folder}:{model}", own, lost, asked)
+    return Side(f"{folder}:{model}", folder, model, own, lost, asked)
 
 
 def show(found: Comparison, console: "Console") -> None:
@@ -99,7 +106,9 @@ def show(found: Comparison, console: "Console") -> None:
     console.print(Text(printable(title), style="bold"))
     for sentence in said:
         console.print(Text(printable(sentence)))
-    table = Table(*head)
+    table = Table()
+    for cell in head:
+        table.add_column(Text(printable(cell)))  # Text, because [brackets] in a name are not markup
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     console.print(table)

@@ -18,7 +18,7 @@ from helptune.data.conversation import Conversation, load_curated, read_conversa
 from helptune.data.safety import find
 from helptune.errors import DataError, RunError
 from helptune.evaluate.answers import Answer, chat_prompt
-from helptune.evaluate.capability.measure import measure_capability
+from helptune.evaluate.capability.measure import Item, measure_capability, shipped_items
 from helptune.evaluate.consistency import MAX_NEW_TOKENS, measure_consistency, rounds
 from helptune.evaluate.failures.counts import with_failures
 from helptune.evaluate.failures.detectors import Case, checked
@@ -39,7 +39,7 @@ from helptune.experiment.subject import FEW_SHOT, Subject, subject_of_models, su
 from helptune.files import write_text, write_whole
 from helptune.gemma.model import Adapter
 from helptune.lock import working_alone
-from helptune.train.stop import withdraw_stop
+from helptune.train.stop import heed_stop, withdraw_stop
 
 VERSION = 1
 """Of what is measured and how: rows of another version are made again."""
@@ -66,22 +66,24 @@ def evaluate(subject: Subject, heldout: Sequence[Conversation], folder: Path, as
     stop.
     """
     classifier, votes = find(asked.classifier), [_bytes(path) for path in asked.votes]
-    groups, prompts, checks = load_groups(), safety_prompts(), checks_of(heldout)
+    groups, prompts, checks, items = load_groups(), safety_prompts(), checks_of(heldout), shipped_items()
+    if both := {c.id for c in prompts} & {c.id for c in heldout}:
+        raise DataError(f"held-out conversation {min(both)!r} has the id of a safety prompt: give it another one")
     write_protocol(folder, subject, heldout, asked.classifier)
-    parts = _Parts(folder)
+    parts = _Parts(folder, subject.folder)
     answers = subject.answer(heldout, folder)
-    helpful = parts.measure("helpful", [answers, checks], lambda: measure_quality(heldout, answers, checks))
+    helpful = parts.measure("helpful", [heldout, answers, checks], lambda: measure_quality(heldout, answers, checks))
     losses = parts.measure("references", [subject.identity, heldout], lambda: (reference_losses(subject, heldout), []))
     to_prompts = subject.answer(prompts, folder / "safety", max_new_tokens=SAFETY_TOKENS)
     together = {model: to_prompts[model] | answers[model] for model in answers}
     safety = parts.measure(
         "safety",
-        [together, classifier.name, classifier.version, asdict(classifier.thresholds)],
+        [prompts, heldout, together, classifier.name, classifier.version, asdict(classifier.thresholds)],
         lambda: measure_safety([*prompts, *heldout], together, classifier),
     )
-    capability = parts.measure("capability", [subject.identity], lambda: (capabilities(subject), []))
+    capability = parts.measure("capability", [subject.identity, items], lambda: (capabilities(subject, items), []))
     same = consistency_answers(subject, groups, folder)
-    consistency = parts.measure("consistency", [same], lambda: measure_consistency(groups, same))
+    consistency = parts.measure("consistency", [groups, same], lambda: measure_consistency(groups, same))
     rows = with_failures(with_losses(helpful[0], losses[0]), cases(heldout, answers, checks, safety[0]))
     everything = [helpful, safety, capability, consistency]
     rows += [row for part in everything[1:] for row in part[0]]
@@ -133,13 +135,13 @@ def with_losses(rows: Sequence[Row], losses: Sequence[Row]) -> list[Row]:
     return [Row(**vars(row) | {"metrics": {**row.metrics, "nll": nll.get((row.model, row.item))}}) for row in rows]
 
 
-def capabilities(subject: Subject) -> list[Row]:
+def capabilities(subject: Subject, items: Sequence[Item]) -> list[Row]:
     """Of the base and each adapter: the few-shot base has the same weights and is asked the same plain texts."""
     rows = []
     for model in subject.models:
         if model != FEW_SHOT:
             score = partial(_likelihoods, subject, subject.adapter(model), f"capability: {model}")
-            rows += measure_capability(model, subject.tokenizer, score)
+            rows += measure_capability(model, subject.tokenizer, score, items)
     return rows
 
 
@@ -180,10 +182,13 @@ def cases(
 
 
 class _Parts:
-    """Rows of finished parts, each in a file with the hash of what it was made from, and how long each took."""
+    """Rows of finished parts, each in a file with the hash of what it was made from, and how long each took.
 
-    def __init__(self, folder: Path):
-        self.folder, self.seconds = folder / "parts", dict[str, float]()
+    Between two of them a request to stop, in the directory `run`, is heeded.
+    """
+
+    def __init__(self, folder: Path, run: Path):
+        self.folder, self.run = folder / "parts", run
 
     def measure(self, name: str, made_from: Sequence[Any], work: Callable[[], Measured]) -> Measured:
         """What `work` gives, or what it gave when it was made from the same."""
@@ -202,6 +207,7 @@ class _Parts:
         return rows, problems
 
     def timed(self, name: str, work: Callable[[], Any]) -> Any:
+        heed_stop(self.run)
         started = time.perf_counter()
         result = work()
         path = self.folder.parent / "evaluation_seconds.json"

@@ -134,11 +134,10 @@ def _cells(line: Line) -> list[str]:
         return [metric.label, "", "", "", "", "0", "", "", f"not measured: {c.difference.why}"]
     ends = [end for end in (c.difference.low, c.difference.high) if end is not None]
     n = f"{c.difference.n} of {c.difference.n + c.difference.missing}" if c.difference.missing else str(c.difference.n)
-    p = "" if line.p is None else "< 0.001" if line.p < 0.001 else f"{line.p:.3f}"
     effect = "" if c.effect.value is None else f"{c.effect.value:+.2f}".replace("-", "\u2212")
-    interval = " to ".join(signed(end, metric) for end in ends)
+    interval = " to ".join(signed(end, metric).split(" ")[0] for end in ends)
     levels = [_level(each, metric.unit) for each in (c.a, c.b)]
-    return [metric.label, *levels, signed(c.difference.value, metric), interval, n, p, effect, line.verdict]
+    return [metric.label, *levels, signed(c.difference.value, metric), interval, n, _p(line.p), effect, line.verdict]
 
 
 def _level(estimate: Estimate, unit: str) -> str:
@@ -179,9 +178,10 @@ def _failures(
     }
     in_words = "; ".join(f"{_spelled(name)}: {said}" for name, said in told.items())
     pictures["failures"] = (plots.failure_shares(plots.blank(width=6.2, height=4.6), shares), in_words)
+    p = {change.category: change.holm for change in changes(rows, "base", TUNED)}
     kinds = Figures(
         ["kind of failure", *(MODELS.get(m, m) for m in found.models), "base → tuned, p"],
-        [[_spelled(name), *(_share(own[name]) for own in shares.values()), _p(rows, name)] for name in shares[TUNED]],
+        [[_spelled(name), *(_share(own[name]) for own in shares.values()), _p(p.get(name))] for name in shares[TUNED]],
         "An answer may fail in several ways; a detector for each, with measured error (data_cards/failures.md). "
         "p: McNemar, Holm over the kinds.",
     )
@@ -197,9 +197,7 @@ def _failures(
     )  # fmt: skip
 
 
-def _p(rows: Sequence[Row], name: str) -> str:
-    of = {change.category: change.holm for change in changes(rows, "base", TUNED)}
-    p = of.get(name)
+def _p(p: float | None) -> str:
     return "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 

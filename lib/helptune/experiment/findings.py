@@ -20,6 +20,7 @@ from helptune.evaluate.safety.screen import ScreenError
 from helptune.evaluate.table import Problem, Row, read_problems, read_rows
 from helptune.evaluate.votes import VoteSet, read_votes
 from helptune.experiment.acceptance import Criterion, sheet
+from helptune.experiment.cost import METHODS
 from helptune.experiment.evidence import MODELS
 from helptune.files import write_text
 
@@ -27,6 +28,8 @@ VOTES, COST, SCREEN, EVALUATION = "votes.jsonl", "cost.json", "screen.json", "ev
 TUNED = "tuned"
 AGAINST = ("base", "few_shot")
 """What the tuned model is set beside: its base as it is, and prompted fairly."""
+_COST = ("what", "unit", *METHODS, "how")
+"""What is told of each cost, beside their ratio."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +90,8 @@ def _plain(value: Any) -> Any:
 
 
 def _preference(votes: VoteSet, kind: Any, rows: list[Row]) -> Preference | None:
-    """Of the tuned model over the base, where anybody of this kind was asked."""
-    own, lost = votes.between(TUNED, "base", kind)
-    if not own and not lost:
+    """Of the tuned model over the base, where anybody of this kind voted; lines that are lost are problems anyhow."""
+    if not votes.between(TUNED, "base", kind)[0]:
         return None
     lengths = {
         model: {
@@ -124,7 +126,7 @@ def _costs(path: Path) -> list[dict[str, Any]]:
         return []
     try:
         rows = json.loads(path.read_text())["measured"]
-        return [{**row, "ratio": float(row["ratio"])} for row in rows]
+        return [{name: row[name] for name in _COST} | {"ratio": float(row["ratio"])} for row in rows]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(
             f"{path}: not what `helptune bench cost --json` writes ({error}): delete it, and evaluate again"

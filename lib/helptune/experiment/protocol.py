@@ -38,6 +38,7 @@ def write_protocol(folder: Path, subject: Subject, heldout: Sequence[Conversatio
             "cost": acceptance.COST,
         },
         "models": subject.identity,
+        "rule": asdict(subject.rule),
         "held_out": {"n": len(heldout), "sha256": _sha256([asdict(c) for c in heldout])},
         "classifier": classifier,
         "excluded": "nothing",

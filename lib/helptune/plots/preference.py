@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from helptune.evaluate.strength import Ranking
 
 _WHOSE = {"human": "people", "machine": "machines"}
+_LONGEST = 28
+"""Characters of a name that leave room for the picture."""
 
 
 def win_rates(ax: Axes, found: Sequence["Preference"], above: float = 0.75) -> Axes:
@@ -67,7 +69,7 @@ def strength_scale(ax: Axes, ranking: "Ranking") -> Axes:
         ax.plot([x, x], [min(rows) - 0.2, max(rows) + 0.2], transform=ax.get_yaxis_transform(), **style)
     if ranking.why:
         ax.text(0.5, 0.5, "strengths are not defined", transform=ax.transAxes, ha="center", color=INK, fontsize=SMALL)
-    _rows(ax, [printable(name) for name in names])
+    _rows(ax, [_short(printable(name)) for name in names])
     labels(ax, "log strength (a difference of 1 wins 73%)", "")
     return legend(plain(ax, grid="x"), columns=2)
 
@@ -96,6 +98,12 @@ def _shares(ax: Axes, found: Sequence["Preference"], x: str) -> Axes:
     return legend(plain(ax, grid="x"), columns=2)
 
 
+def _short(name: str) -> str:
+    """The end of a long name, which tells folders apart."""
+    return name if len(name) <= _LONGEST else f"…{name[1 - _LONGEST :]}"
+
+
 def _rows(ax: Axes, names: Sequence[str]) -> None:
-    ax.set_yticks(range(len(names)), list(reversed(names)))
+    """A name a row, the first on top. A dollar sign in it begins no formula."""
+    ax.set_yticks(range(len(names)), [name.replace("$", r"\$") for name in reversed(names)])
     ax.set_ylim(-0.6, len(names) - 0.4)

@@ -146,9 +146,7 @@ def online_softmax(rows, embedding, with_mean):
     """For each row [P] the largest score m, the sum of exp(score - m), and the sum of exp(score - m) times its word's
     embedding [P, D] when asked for.
     """
-    V, D = embedding.shape
-    size = min(VOCABULARY_BLOCK, V)
-    P = rows.shape[0]
+    P, D = rows.shape
 
     def visit(block, state):
         maximum, total, mean = state
@@ -161,11 +159,19 @@ def online_softmax(rows, embedding, with_mean):
             mean = mean * decay[:, None] + block_sum
         return new_maximum, total, mean
 
-    def step(i, state):
-        return visit(jax.lax.dynamic_slice(embedding, (i * size, 0), (size, D)), state)
-
     state = (jnp.full(P, -jnp.inf), jnp.zeros(P), jnp.zeros((P, D)) if with_mean else None)
+    return over_vocabulary(embedding, lambda _, block, state: visit(block, state), state)
+
+
+def over_vocabulary(embedding, visit, state):
+    """The state after `visit(number of the first word, embeddings of the block, state)` of every block in order."""
+    V, D = embedding.shape
+    size = min(VOCABULARY_BLOCK, V)
+
+    def step(i, state):
+        return visit(i * size, jax.lax.dynamic_slice(embedding, (i * size, 0), (size, D)), state)
+
     state = jax.lax.fori_loop(0, V // size, step, state)
     if V % size:
-        state = visit(embedding[V - V % size :], state)
+        state = visit(V - V % size, embedding[V - V % size :], state)
     return state
