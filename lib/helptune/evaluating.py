@@ -110,8 +110,8 @@ def power(
     score: Annotated[float, typer.Option(help="The base's score.")] = 0.35,
     consistent: Annotated[float, typer.Option(help="The agreement to be exceeded.")] = 0.9,
     items: Annotated[int | None, typer.Option(help="So many items: what loss can they rule out?")] = None,
-    chance: Annotated[float, typer.Option(help="Of showing what is true.")] = 0.8,
-    alpha: Annotated[float, typer.Option(help="Chance of showing what is not.")] = 0.05,
+    chance: Annotated[float, typer.Option(help="Power: the chance of showing what is true.")] = 0.8,
+    alpha: Annotated[float, typer.Option(help="Level: the chance of showing what is not.")] = 0.05,
     design_effect: Annotated[float, typer.Option(help="What votes on one prompt cost: 1 for one vote a prompt.")] = 1.0,
     as_json: AsJson = False,
 ) -> None:
@@ -145,7 +145,9 @@ def harness(
     limit: Annotated[int | None, typer.Option(help="The first so many items of each task.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run public benchmarks of lm-evaluation-harness on the base or an adapter (pip install 'helptune[harness]').
+    """Run public benchmarks of lm-evaluation-harness, an optional extra, on the base or an adapter.
+
+    Installed by: pip install 'helptune\\[harness]'
 
     Example: [bold]helptune evaluate harness --task arc_easy --limit 200 --adapter runs/first/adapter[/bold]
     """
@@ -164,7 +166,9 @@ def harness(
 
 
 def compare(
-    runs: Annotated[list[str], typer.Argument(help="Two evaluated runs or more, as DIR or DIR:MODEL.")],
+    runs: Annotated[
+        list[str], typer.Argument(help="Two evaluated runs or more: DIR for its tuned model, or DIR:MODEL.")
+    ],
     out: Annotated[Path | None, typer.Option(help="A folder for comparison.json and comparison.html.")] = None,
     as_json: AsJson = False,
 ) -> None:
