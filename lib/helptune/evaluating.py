@@ -92,11 +92,11 @@ def judge(
     from helptune.evaluate.judging.words import sentences
     from helptune.evaluate.votes import read_votes
     from helptune.experiment.findings import to_json
-    from helptune.experiment.judges import judge_of
+    from helptune.experiment.judges import judge_of, own_model
 
     people = read_votes(*(votes or ()))
     try:
-        found = judge_run(run, judge_of(run, by, judge_model, key), a, b, people.votes, own="")
+        found = judge_run(run, judge_of(run, by, judge_model, key), a, b, people.votes, own=own_model(run, by))
     except KeyboardInterrupt as stop:
         raise Interrupted("stopped; run the same command again to go on") from stop
     print(to_json(found) if as_json else "\n".join(sentences(found)))

@@ -87,7 +87,7 @@ def more_helpful(rows: Sequence[Row], problems: Sequence[Problem]) -> Criterion:
     why = f"Against the base with solved examples: {_percent(beside)}." if beside.value is not None else ""
     lacking = len({p.item for p in problems if p.part == "helpful"})
     why += f" {lacking} items lack an answer, which counts against the claim." if lacking else ""
-    why += " The score is a program's, and calibrated against people only where votes are given."
+    why += " The score is a program's, with weights of our choice."
     if gain.value is None or gain.low is None or gain.high is None:
         return Criterion(name, target, NOT_HERE, gain.why, why.strip(), _ROWS, gain)
     before, after = (sum(column) / len(column) for column in columns)
@@ -146,7 +146,7 @@ def consistent(found: Consistency | None) -> Criterion:
 def cheaper(costs: Sequence[Mapping[str, Any]]) -> Criterion:
     name, target = "Cheaper than full fine-tuning", f"below {COST:.0%} of its cost"
     if not costs:
-        why = "nothing was measured: leave out --no-cost"
+        why = "measured of the embedded model alone, and not with --no-cost"
         return Criterion(name, target, NOT_HERE, "not measured", why, "eval/cost.json")
     known = [row for row in costs if row["how"] != "computed"]
     if not known:

@@ -2,7 +2,7 @@
 
 Every part leaves its rows in the run's `eval/` and is skipped when they are there and were made from the same models,
 questions and answers; so the same command continues after any interruption. What is to be measured, and what would
-count as success, is written down before the first answer is made.
+count as success, is written down before anything is measured.
 """
 
 import hashlib

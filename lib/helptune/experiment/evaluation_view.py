@@ -10,6 +10,7 @@ from helptune import plots
 from helptune.compare.engine import Compared, Line, headline, sentences, signed
 from helptune.data.conversation import Conversation
 from helptune.evaluate.answers import Answer
+from helptune.evaluate.calibration import Calibration
 from helptune.evaluate.claim import cautions, claim
 from helptune.evaluate.consistency import VARIATIONS
 from helptune.evaluate.failures.clusters import cluster
@@ -153,8 +154,18 @@ def _preference(found: Findings, pictures: dict[str, tuple[Axes, str]]) -> Secti
         return None
     pictures["votes"] = (plots.win_rates(plots.blank(width=5.5, height=2.8), kinds), _votes_in_words(kinds))
     words = [sentence for one in kinds for sentence in (f"{claim(one).words}.", *cautions(one))]
+    if found.calibration is not None:
+        words.append(_calibrated(found.calibration))
     caption = "Win rate of the tuned model over the base. Votes of machines are not votes of people."
     return Section("Preference", words, "votes", caption, "eval/votes.jsonl")
+
+
+def _calibrated(found: Calibration) -> str:
+    weights = ", ".join(f"{name} {weight:.2f}" for name, weight in found.weights.items())
+    return (
+        f"The helpfulness score prefers what people prefer in {_share(found.before)} of decisive votes on {found.items} "
+        f"prompts; with weights fitted to other prompts ({weights}) in {_share(found.after)}. No figure here uses them."
+    )
 
 
 def _votes_in_words(kinds: Sequence[Preference]) -> str:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from helptune.compare.engine import Compared, compare
-from helptune.errors import RunError
+from helptune.errors import DataError, RunError
+from helptune.evaluate.calibration import Calibration, calibrate
 from helptune.evaluate.consistency import Consistency, consistency
 from helptune.evaluate.judging.run import VOTES as JUDGED
 from helptune.evaluate.preference import Preference, win_rate
@@ -42,6 +43,7 @@ class Findings:
     compared: tuple[Compared, ...]
     people: Preference | None
     machines: Preference | None
+    calibration: Calibration | None
     consistency: Mapping[str, Consistency]
     costs: tuple[Mapping[str, Any], ...]
     sheet: tuple[Criterion, ...]
@@ -64,8 +66,8 @@ def read_findings(folder: Path) -> Findings:
     consistent = {model: consistency(rows, model) for model in models}
     filled = sheet(rows, problems, people, machines, consistent.get(TUNED), costs, _screen(folder)) if compared else []
     return Findings(
-        models, tuple(rows), (*problems, *votes.problems), tuple(compared), people, machines, consistent, tuple(costs),
-        tuple(filled),
+        models, tuple(rows), (*problems, *votes.problems), tuple(compared), people, machines, _calibration(votes, rows), consistent,
+        tuple(costs), tuple(filled),
     )  # fmt: skip
 
 
@@ -119,6 +121,14 @@ def _screen(folder: Path) -> ScreenError | None:
         return ScreenError(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise RunError(f"{path}: damaged ({error}); run `helptune evaluate` again") from error
+
+
+def _calibration(votes: VoteSet, rows: list[Row]) -> Calibration | None:
+    """Of the score to people's votes, where there are enough of them; it changes no figure, and is told beside them."""
+    try:
+        return calibrate(votes, rows, TUNED, "base", "human")
+    except DataError:  # too few
+        return None
 
 
 def _costs(path: Path) -> list[dict[str, Any]]:

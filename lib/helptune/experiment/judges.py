@@ -50,3 +50,10 @@ def _local(run: Path, adapter: Path | None) -> Judge:
     weights = f"{source.sha256()} {config.precision} {file_sha256(adapter / WEIGHTS) if adapter else ''}"
     name = f"{config.model} with {adapter.name}" if adapter else config.model
     return local_judge(name, loaded.base, loaded.tokenizer, weights, loaded.adapter)
+
+
+def own_model(run: Path, spec: str) -> str:
+    """Which model of the run is the judge itself, whose preference for its own answers is then measured; or ""."""
+    if spec == "local":
+        return "base"
+    return "tuned" if spec == f"local:{run / 'adapter'}" else ""

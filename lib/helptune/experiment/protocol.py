@@ -1,7 +1,8 @@
-"""What an evaluation will measure and what would count as success, on paper before the first answer is made.
+"""What an evaluation will measure and what would count as success, on paper before anything is measured.
 
-Whoever chooses the metric after the answers can show anything. So the primary metric, the targets, the number of items
-and the identity of models and questions are written once, and an evaluation of something else is told from it.
+Whoever chooses the metric after the figures can show anything. So the primary metric, the targets, the number of items
+and the identity of models and questions are written once, and an evaluation of something else is told from it. A
+finished run has answered its held-out prompts by then, and no metric has seen the answers.
 """
 
 import hashlib
