@@ -12,6 +12,7 @@ from gemma_golden import hidden_states
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from helptune.adapt.mixed import Mixed
 from helptune.errors import ContextError
 from helptune.gemma import generate as station
 from helptune.gemma.base import init_base
@@ -84,6 +85,35 @@ def test_a_bfloat16_batch_says_what_its_rows_say_alone():
     """One row alone has a kernel of its own on a CPU; it rounds as the others do."""
     base = stopping_at(NEVER, dtype="bfloat16")
     assert generate(base, PROMPTS, BRIEF) == [generate(base, [prompt], BRIEF)[0] for prompt in PROMPTS]
+
+
+def starting_alike(same):
+    """Prompts that share exactly `same` tokens; the shortest ends one later."""
+    start = [2, *(3 + i % 90 for i in range(same - 1))]
+    return [[*start, 100], [*start, *range(101, 140)], [*start, 100, 5, 6]]
+
+
+@pytest.mark.parametrize("same", [127, 128, 150, 192])
+def test_a_start_that_is_read_once_changes_no_answer(either, same, monkeypatch):
+    prompts = starting_alike(same)
+    shared = generate(either, prompts, BRIEF)
+    assert station.shared_start(prompts) == same // 64 * 64 * (same >= 128)
+    monkeypatch.setattr(station, "SHARED", 10_000)
+    assert generate(either, prompts, BRIEF) == shared == [generate(either, [p], BRIEF)[0] for p in prompts]
+
+
+def test_every_prompt_keeps_a_token_of_its_own():
+    """Its scores choose the first word of the answer."""
+    prompt = list(range(128))
+    assert station.shared_start([prompt, prompt]) == 0
+    assert station.shared_start([[*prompt, 1], [*prompt, 1]]) == 128
+
+
+def test_rows_of_different_adapters_share_no_start():
+    """What an adapter makes of the same tokens is its own."""
+    prompts = starting_alike(128)
+    assert station.shared_start(prompts, Mixed({}, np.array([1]), np.array([1, 1, 1]))) == 128
+    assert station.shared_start(prompts, Mixed({}, np.array([1]), np.array([1, 0, 1]))) == 0
 
 
 def test_the_same_seed_says_the_same(base):

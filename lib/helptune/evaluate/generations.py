@@ -22,7 +22,7 @@ from helptune.data.conversation import Conversation
 from helptune.errors import AdapterError, SettingError
 from helptune.evaluate.answers import NEXT_TURN, Answer, chat_prompt, read_answers, transcript_prompt, write_answers
 from helptune.gemma.base import Base
-from helptune.gemma.generate import Sampling, stop_tokens, stream
+from helptune.gemma.generate import Sampling, shared_start, stop_tokens, stream
 from helptune.gemma.layout import prepared
 from helptune.gemma.model import Adapter
 from helptune.gemma.tokenizer import Tokenizer
@@ -165,7 +165,9 @@ def _request(model: Answering, speaker: Speaker, conversation: Conversation, rul
 def _batches(
     model: Answering, waiting: Sequence[_Request], rule: Rule
 ) -> Iterator[tuple[Sequence[_Request], Adapter | None]]:
-    """Requests, shortest prompts first, and their adapter. A bottleneck cannot be mixed: its speakers answer apart."""
+    """Requests, shortest prompts first, and their adapter. A bottleneck cannot be mixed: its speakers answer apart. So
+    does a speaker whose prompts begin with the same solved examples, which a batch of them reads once.
+    """
     used = {r.speaker.adapter: model.adapters[r.speaker.adapter] for r in waiting if r.speaker.adapter != BASE}
     loras = {name: one for name, one in used.items() if isinstance(one[1], LoraConfig)}
     rack = rack_of(loras, model.base.config, model.base.dtype, size=1) if loras else None
@@ -177,8 +179,14 @@ def _batches(
         return None if rack is None else mixed(rack, names)
 
     apart = [name for name in used if name not in loras]
-    groups = [[r for r in waiting if r.speaker.adapter not in apart]]
-    groups += [[r for r in waiting if r.speaker.adapter == name] for name in apart]
+    by_speaker: dict[str, list[_Request]] = {}
+    for request in waiting:
+        by_speaker.setdefault(request.speaker.name, []).append(request)
+    sharing = [name for name, own in by_speaker.items() if shared_start([r.prompt for r in own])]
+    rest = [r for r in waiting if r.speaker.name not in sharing]
+    groups = [[r for r in rest if r.speaker.adapter not in apart]]
+    groups += [[r for r in rest if r.speaker.adapter == name] for name in apart]
+    groups += [by_speaker[name] for name in sharing]
     hidden = not waiting or not is_main()
     with tqdm(total=len(waiting), desc="answers", unit=" answers", disable=hidden) as progress:
         for requests in groups:

@@ -1,7 +1,8 @@
 """Writing an answer: one pass over the prompts, then one token a step with cached keys and values.
 
 Prompts of different lengths share a batch: rows are padded on the right, padding is a segment of its own that nobody
-sees, and each row counts its own positions. Shapes are rounded up, so that few programs are compiled.
+sees, and each row counts its own positions. Shapes are rounded up, so that few programs are compiled. What all prompts
+begin with, such as solved examples, is read once.
 """
 
 import math
@@ -19,12 +20,15 @@ from helptune.gemma.base import Base
 from helptune.gemma.config import GemmaConfig
 from helptune.gemma.layout import adapter_apart, prepared
 from helptune.gemma.model import Adapter, forward, logits
+from helptune.gemma.sharding import current_mesh
 from helptune.gemma.tokenizer import EOS, PAD, Tokenizer
 from helptune.shapes import Array, Float, Int, PRNGKeyArray
 
 _LENGTH_STEP = 64
 _MIN_CPU_ROWS = 2  # XLA's matrix-vector products on CPUs are several times slower than those with two rows
 _VOCABULARY_PARTS = 512
+SHARED = 128
+"""Tokens that all prompts of a batch must begin with to be read once for all of them: fewer are not worth a program."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,7 @@ def stream(
             f"{config.context}: shorten the prompt or lower max_new_tokens"
         )
     rows, length = len(prompts), _round_up(longest)
+    shared = shared_start(prompts, adapter)
     tokens, lengths = np.full((rows, length), PAD), np.ones(rows, int)
     for row, prompt in enumerate(prompts):
         tokens[row, : len(prompt)], lengths[row] = prompt, len(prompt)
@@ -125,7 +130,10 @@ def stream(
     apart = prepared(base).apart
     base = replace(base, apart=None, head=None if apart is None else apart.head)
     own = np.array(range(rows) if numbers is None else numbers, np.uint32)
-    token, cache = _prefill(base, adapter, cache, jnp.asarray(tokens), jnp.asarray(lengths), key, own, rule)
+    if shared:
+        one = empty_cache(config, 1, shared, base.dtype)
+        cache = _prefill_shared(base, _first_row(adapter), cache, one, jnp.asarray(tokens[:1, :shared]))
+    token, cache = _prefill(base, adapter, cache, jnp.asarray(tokens[:, shared:]), jnp.asarray(lengths), key, own, rule)
     spare = 0
     if apart is not None:
         base, cache = apart, replace(cache, k=tuple(cache.k), v=tuple(cache.v))
@@ -165,16 +173,52 @@ def stream_text(
         yield rest
 
 
+def shared_start(prompts: Sequence[Sequence[int]], adapter: Adapter | None = None) -> int:
+    """How many tokens at the start of all prompts are read once: whole steps of the padded length, 0 below `SHARED`.
+
+    Rows that different adapters compute share nothing, and neither do the devices of a mesh, which divide the rows.
+    """
+    if len(prompts) == 1 or current_mesh() is not None or len(np.unique(getattr(adapter, "rows", ()))) > 1:
+        return 0
+    first, last = min(map(list, prompts)), max(map(list, prompts))  # what these two share, all share
+    most = min(len(p) for p in prompts) - 1  # the last token of each prompt is read for its scores
+    same = next((i for i in range(most) if first[i] != last[i]), most)
+    whole = same // _LENGTH_STEP * _LENGTH_STEP
+    return whole if whole >= SHARED else 0
+
+
+def _first_row(adapter: Adapter | None) -> Adapter | None:
+    """For the first row alone, where an adapter has an entry for each of its `rows`."""
+    return adapter if adapter is None or not hasattr(adapter, "rows") else replace(adapter, rows=adapter.rows[:1])  # type: ignore[type-var]
+
+
 def _round_up(length: int) -> int:
     return -(-length // _LENGTH_STEP) * _LENGTH_STEP
 
 
+@partial(jax.jit, donate_argnames="cache")
+def _prefill_shared(base, adapter, cache, one, tokens):
+    """The empty cache with one row of tokens, read into the cache `one`, in all its rows."""
+    size = tokens.shape[1]
+    positions = jnp.arange(size)[None]
+    _, one = forward(base, tokens, positions, jnp.ones_like(positions), adapter, one)
+    return replace(
+        cache,
+        k=cache.k.at[:, :, :size].set(one.k),
+        v=cache.v.at[:, :, :size].set(one.v),
+        positions=cache.positions.at[:, :size].set(one.positions),
+        segments=cache.segments.at[:, :size].set(one.segments),
+        used=one.used,
+    )
+
+
 @partial(jax.jit, static_argnames="sampling", donate_argnames="cache")
 def _prefill(base, adapter, cache, tokens, lengths, key, numbers, sampling):
-    positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+    read = cache.used
+    positions = jnp.broadcast_to(read + jnp.arange(tokens.shape[1]), tokens.shape)
     segments = (positions < lengths[:, None]).astype(jnp.int32)
     hidden, cache = forward(base, tokens, positions, segments, adapter, cache)
-    last = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], axis=1)[:, 0]
+    last = jnp.take_along_axis(hidden, (lengths - read - 1)[:, None, None], axis=1)[:, 0]
     return _choose(logits(base, last), key, numbers, lengths, sampling), cache
 
 
