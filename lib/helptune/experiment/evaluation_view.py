@@ -163,7 +163,7 @@ def _preference(found: Findings, pictures: dict[str, tuple[Axes, str]]) -> Secti
 def _calibrated(found: Calibration) -> str:
     weights = ", ".join(f"{name} {weight:.2f}" for name, weight in found.weights.items())
     return (
-        f"The helpfulness score prefers what people prefer in {_share(found.before)} of decisive votes on {found.items} "
+        f"The helpfulness score prefers what people do in {_share(found.before)} of decisive votes on {found.items} "
         f"prompts; with weights fitted to other prompts ({weights}) in {_share(found.after)}. No figure here uses them."
     )
 

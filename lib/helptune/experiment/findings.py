@@ -66,8 +66,8 @@ def read_findings(folder: Path) -> Findings:
     consistent = {model: consistency(rows, model) for model in models}
     filled = sheet(rows, problems, people, machines, consistent.get(TUNED), costs, _screen(folder)) if compared else []
     return Findings(
-        models, tuple(rows), (*problems, *votes.problems), tuple(compared), people, machines, _calibration(votes, rows), consistent,
-        tuple(costs), tuple(filled),
+        models, tuple(rows), (*problems, *votes.problems), tuple(compared), people, machines,
+        _calibration(votes, rows), consistent, tuple(costs), tuple(filled),
     )  # fmt: skip
 
 
