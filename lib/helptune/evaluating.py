@@ -1,6 +1,7 @@
 """The verbs of the evaluation: did it help, which of several runs helped more, and how many votes would it take?"""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,7 @@ import typer
 
 from helptune.errors import Interrupted, SettingError
 from helptune.options import Adapter, AsJson, Checkpoint, Model, Precision, RunDir, console
+from helptune.text import printable
 
 evaluate = typer.Typer(
     invoke_without_command=True,
@@ -94,11 +96,13 @@ def judge(
     from helptune.experiment.findings import to_json
     from helptune.experiment.judges import judge_of, own_model
 
-    people = read_votes(*(votes or ()))
+    people = read_votes(*(votes or ()), models=(a, b))
     try:
         found = judge_run(run, judge_of(run, by, judge_model, key), a, b, people.votes, own=own_model(run, by))
     except KeyboardInterrupt as stop:
         raise Interrupted("stopped; run the same command again to go on") from stop
+    for problem in people.problems:
+        print(f"not counted: {printable(problem.where)}: {printable(problem.what)}", file=sys.stderr)
     print(to_json(found) if as_json else "\n".join(sentences(found)))
 
 
@@ -157,6 +161,8 @@ def harness(
     from helptune.experiment.models import load, source_of
 
     loaded = load(source_of(model, checkpoint), precision, adapter)
+    if loaded.rack is not None:
+        raise SettingError(f"{adapter} holds {', '.join(loaded.rack.names)}: name the folder of one of them")
     scores, _ = evaluate_tasks(loaded, tasks, include=include, fewshot=fewshot, limit=limit)
     if as_json:
         print(json.dumps([asdict(one) for one in scores]))

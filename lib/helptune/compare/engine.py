@@ -77,7 +77,8 @@ def compare(
             Problem(metric.part, item, f"{metric.label}: only {name} has a value, so it is not compared")
             for name, item in alone
         ]
-        lost = {p.item for p in problems if p.part == metric.part} - {*of_a, *of_b}
+        about = {item for rows in (rows_a, rows_b) for (_, item), row in rows.items() if metric.about(row)}
+        lost = {p.item for p in problems if p.part == metric.part} & about - {*of_a, *of_b}
         comparison = _paired(
             [of_a[item] for item in both],
             [of_b[item] for item in both],

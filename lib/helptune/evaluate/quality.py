@@ -1,5 +1,5 @@
 """What can be said of every answer to the helpfulness set: its score with its parts, its likeness to the reference, its
-writing. One row a model and item; an answer that is missing scores 0 and is a problem."""
+writing. One row a model and item; an answer that is missing has no score and is a problem."""
 
 from collections.abc import Mapping, Sequence
 
@@ -54,6 +54,6 @@ def measure_quality(
                 metrics |= overlap(own[c.id].text, c.reference) | writing(own[c.id], c.prompt[-1].content)
             else:
                 problems.append(Problem(PART, c.id, "the answer is missing", model))
-                metrics = {"helpfulness": 0.0}
+                metrics = {"helpfulness": None}
             rows.append(Row(PART, c.id, model, metrics, c.id, labels))
     return rows, problems

@@ -7,6 +7,7 @@ count as success, is written down before anything is measured.
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,9 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from helptune.data.conversation import Conversation, load_curated, read_conversations
+from helptune.data.conversation import Conversation, load_curated, read_conversations, write_conversations
 from helptune.data.safety import find
-from helptune.errors import DataError, RunError
+from helptune.errors import ContextError, DataError, RunError
 from helptune.evaluate.answers import Answer, chat_prompt
 from helptune.evaluate.capability.measure import Item, measure_capability, shipped_items
 from helptune.evaluate.consistency import MAX_NEW_TOKENS, measure_consistency, rounds
@@ -32,6 +33,7 @@ from helptune.evaluate.table import Problem, Row, write_rows
 from helptune.experiment.checks import checks_of
 from helptune.experiment.cost import Asked as Step
 from helptune.experiment.cost import compare as compare_costs
+from helptune.experiment.environment import environment
 from helptune.experiment.evidence import HELDOUT
 from helptune.experiment.findings import COST, SCREEN, VOTES, Findings, read_findings, write_findings
 from helptune.experiment.protocol import write_protocol
@@ -69,11 +71,12 @@ def evaluate(subject: Subject, heldout: Sequence[Conversation], folder: Path, as
     groups, prompts, checks, items = load_groups(), safety_prompts(), checks_of(heldout), shipped_items()
     if both := {c.id for c in prompts} & {c.id for c in heldout}:
         raise DataError(f"held-out conversation {min(both)!r} has the id of a safety prompt: give it another one")
+    reference_pairs(subject, heldout)  # what does not fit is found before any work
     write_protocol(folder, subject, heldout, asked.classifier)
     parts = _Parts(folder, subject.folder)
     answers = subject.answer(heldout, folder)
     helpful = parts.measure("helpful", [heldout, answers, checks], lambda: measure_quality(heldout, answers, checks))
-    losses = parts.measure("references", [subject.identity, heldout], lambda: (reference_losses(subject, heldout), []))
+    losses = parts.measure("references", [subject.identity, heldout], lambda: reference_losses(subject, heldout))
     to_prompts = subject.answer(prompts, folder / "safety", max_new_tokens=SAFETY_TOKENS)
     together = {model: to_prompts[model] | answers[model] for model in answers}
     safety = parts.measure(
@@ -87,16 +90,14 @@ def evaluate(subject: Subject, heldout: Sequence[Conversation], folder: Path, as
     rows = with_failures(with_losses(helpful[0], losses[0]), cases(heldout, answers, checks, safety[0]))
     everything = [helpful, safety, capability, consistency]
     rows += [row for part in everything[1:] for row in part[0]]
-    if asked.cost and subject.can_be_trained_whole and not (folder / COST).exists():
-        parts.timed(
-            "cost", lambda: write_text(folder / COST, json.dumps(compare_costs(Step(steps=3)), indent=2) + "\n")
-        )
+    if asked.cost and subject.can_be_trained_whole:
+        parts.cost(folder / COST)
     error = measured_error(classifier)
     if error is not None:
         write_text(folder / SCREEN, json.dumps(asdict(error), indent=2) + "\n")
     else:
         (folder / SCREEN).unlink(missing_ok=True)
-    write_rows(folder, rows, [problem for part in everything for problem in part[1]])
+    write_rows(folder, rows, [problem for part in [*everything, losses] for problem in part[1]])
     if votes:
         write_whole(folder / VOTES, lambda part: part.write_bytes(b"".join(votes)))
 
@@ -110,23 +111,35 @@ def _bytes(path: Path) -> bytes:
     return found if found.endswith(b"\n") or not found else found + b"\n"
 
 
-def reference_losses(subject: Subject, heldout: Sequence[Conversation]) -> list[Row]:
+def reference_losses(subject: Subject, heldout: Sequence[Conversation]) -> Measured:
     """Mean nats per token of each reference after its chat prompt; the few-shot base, which sees none, is left out."""
-    rows = []
+    rows, problems = list[Row](), list[Problem]()
+    pairs = reference_pairs(subject, heldout)
     for model in subject.models:
         if model == FEW_SHOT:
             continue
-        end = subject.base.config.turn_end
-        pairs = [
-            (chat_prompt(c, subject.base.config, subject.tokenizer), [*subject.tokenizer.encode(c.reference), end])
-            for c in heldout
-        ]
         found = likelihoods(subject.base, subject.tokenizer, pairs, subject.adapter(model), f"references: {model}")
-        rows += [
-            Row("references", c.id, model, {"nll": -one.logprob / one.tokens})
-            for c, one in zip(heldout, found, strict=True)
-        ]
-    return rows
+        for c, one in zip(heldout, found, strict=True):
+            known = math.isfinite(one.logprob)
+            rows.append(Row("references", c.id, model, {"nll": -one.logprob / one.tokens if known else None}))
+            if not known:
+                problems.append(Problem("helpful", c.id, "the loss of its reference is not finite", model))
+    return rows, problems
+
+
+def reference_pairs(subject: Subject, heldout: Sequence[Conversation]) -> list[Pair]:
+    """Each chat prompt with its reference. Raises ContextError for a reference that does not fit after its prompt."""
+    config, encode = subject.base.config, subject.tokenizer.encode
+    pairs: list[Pair] = [
+        (chat_prompt(c, config, subject.tokenizer), [*encode(c.reference), config.turn_end]) for c in heldout
+    ]
+    for c, (prompt, reference) in zip(heldout, pairs, strict=True):
+        if len(prompt) + len(reference) > config.context:
+            raise ContextError(
+                f"conversation {c.id!r}: its prompt of {len(prompt)} tokens and reference of {len(reference)} exceed "
+                f"the context of {config.context}: shorten it, or leave it out"
+            )
+    return pairs
 
 
 def with_losses(rows: Sequence[Row], losses: Sequence[Row]) -> list[Row]:
@@ -206,17 +219,29 @@ class _Parts:
         write_text(path, json.dumps(kept, ensure_ascii=False) + "\n")
         return rows, problems
 
+    def cost(self, path: Path) -> None:
+        """Measure a step of LoRA and of full fine-tuning, once on a machine and for a version of the packages."""
+        step, here = Step(steps=3), environment()
+        here.pop("date", None)
+        try:
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            if kept["asked"] == asdict(step) and all(
+                kept["environment"].get(name) == value for name, value in here.items()
+            ):
+                return
+        except (OSError, ValueError, KeyError, AttributeError):
+            pass  # not there, or damaged
+        self.timed("cost", lambda: write_text(path, json.dumps(compare_costs(step), indent=2) + "\n"))
+
     def timed(self, name: str, work: Callable[[], Any]) -> Any:
         heed_stop(self.run)
         started = time.perf_counter()
         result = work()
         path = self.folder.parent / "evaluation_seconds.json"
-        seconds = {}
-        if path.exists():
-            try:
-                seconds = json.loads(path.read_text())
-            except ValueError:
-                seconds = {}
+        try:
+            seconds = dict(json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError):  # not there yet, or damaged: it says how long, and decides nothing
+            seconds = {}
         seconds[name] = round(time.perf_counter() - started, 1)
         write_text(path, json.dumps(seconds, indent=2) + "\n")
         return result
@@ -249,7 +274,9 @@ def evaluate_models(
     folder.mkdir(parents=True, exist_ok=True)
     with working_alone(out):
         withdraw_stop(out)
-        evaluate(subject_of_models(out, adapter, model, checkpoint, precision), load_curated("heldout"), folder, asked)
+        heldout = load_curated("heldout")
+        write_conversations(out / HELDOUT, heldout)
+        evaluate(subject_of_models(out, adapter, model, checkpoint, precision), heldout, folder, asked)
         found = read_findings(folder)
         write_findings(folder, found)
     return found

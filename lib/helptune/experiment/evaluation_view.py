@@ -86,11 +86,11 @@ def view(
     pictures: dict[str, tuple[Axes, str]] = {}
     compared = []
     for one in found.compared:
-        name = f"effects, {one.a}"
+        name = f"effects, {one.a}, {one.b}"
         pictures[name] = effects(one)
         compared.append(
             {
-                "title": f"Did it help? The tuned model against the {one.a}",
+                "title": f"Did it help? {one.b} against the {one.a}",
                 "headline": headline(one),
                 "sentences": sentences(one),
                 "picture": name,
@@ -149,7 +149,7 @@ def _level(estimate: Estimate, unit: str) -> str:
 
 def _preference(found: Findings, pictures: dict[str, tuple[Axes, str]]) -> Section | None:
     """Votes of people and of machines, side by side and never added up."""
-    kinds = [one for one in (found.people, found.machines) if one is not None]
+    kinds = [*([found.people] if found.people else []), *found.machines]
     if not kinds:
         return None
     pictures["votes"] = (plots.win_rates(plots.blank(width=5.5, height=2.8), kinds), _votes_in_words(kinds))

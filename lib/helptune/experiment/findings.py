@@ -19,7 +19,7 @@ from helptune.evaluate.judging.run import VOTES as JUDGED
 from helptune.evaluate.preference import Preference, win_rate
 from helptune.evaluate.safety.screen import ScreenError
 from helptune.evaluate.table import Problem, Row, read_problems, read_rows
-from helptune.evaluate.votes import VoteSet, read_votes
+from helptune.evaluate.votes import Vote, VoteSet, read_votes
 from helptune.experiment.acceptance import Criterion, sheet
 from helptune.experiment.cost import METHODS
 from helptune.experiment.evidence import MODELS
@@ -35,14 +35,14 @@ _COST = ("what", "unit", *METHODS, "how")
 
 @dataclass(frozen=True)
 class Findings:
-    """`compared` has the tuned model against each of AGAINST that was evaluated too."""
+    """`compared` has the tuned model, or each adapter, against each of AGAINST; `machines` has one entry a judge."""
 
     models: tuple[str, ...]
     rows: tuple[Row, ...]
     problems: tuple[Problem, ...]
     compared: tuple[Compared, ...]
     people: Preference | None
-    machines: Preference | None
+    machines: tuple[Preference, ...]
     calibration: Calibration | None
     consistency: Mapping[str, Consistency]
     costs: tuple[Mapping[str, Any], ...]
@@ -60,13 +60,21 @@ def read_findings(folder: Path) -> Findings:
     costs = _costs(folder / COST)
     of = {model: [row for row in rows if row.model == model] for model in models}
     compared = [
-        compare(of[a], of[TUNED], (MODELS[a], MODELS[TUNED]), problems) for a in AGAINST if TUNED in of and a in of
+        compare(of[a], of[b], (MODELS[a], MODELS.get(b, b)), [p for p in problems if p.where in ("", a, b)])
+        for b in models
+        for a in AGAINST
+        if b not in AGAINST and a in of
     ]
-    people, machines = (_preference(votes, kind, rows) for kind in ("human", "machine"))
+    people = _preference(votes, "human", rows)
+    judges = dict.fromkeys(vote.rater for vote in votes.votes if vote.kind == "machine")
+    machines = [_preference(replace(votes, votes=_of_judge(votes, name)), "machine", rows) for name in judges]
+    found = tuple(one for one in machines if one is not None)
     consistent = {model: consistency(rows, model) for model in models}
-    filled = sheet(rows, problems, people, machines, consistent.get(TUNED), costs, _screen(folder)) if compared else []
+    filled = []
+    if TUNED in of and "base" in of:
+        filled = sheet(rows, problems, people, found, consistent.get(TUNED), costs, _screen(folder))
     return Findings(
-        models, tuple(rows), (*problems, *votes.problems), tuple(compared), people, machines,
+        models, tuple(rows), (*problems, *votes.problems), tuple(compared), people, found,
         _calibration(votes, rows), consistent, tuple(costs), tuple(filled),
     )  # fmt: skip
 
@@ -92,8 +100,9 @@ def _plain(value: Any) -> Any:
 
 
 def _preference(votes: VoteSet, kind: Any, rows: list[Row]) -> Preference | None:
-    """Of the tuned model over the base, where anybody of this kind voted; lines that are lost are problems anyhow."""
-    if not votes.between(TUNED, "base", kind)[0]:
+    """Of the tuned model over the base, where anybody of this kind voted; a prompt that nobody voted on is missing."""
+    own, lost = votes.between(TUNED, "base", kind)
+    if not own and not (lost and kind == "human"):
         return None
     lengths = {
         model: {
@@ -103,7 +112,11 @@ def _preference(votes: VoteSet, kind: Any, rows: list[Row]) -> Preference | None
         }
         for model in (TUNED, "base")
     }
-    return win_rate(votes, TUNED, "base", kind, lengths=lengths)
+    return win_rate(votes, TUNED, "base", kind, items=list(lengths[TUNED]), lengths=lengths)
+
+
+def _of_judge(votes: VoteSet, name: str) -> tuple[Vote, ...]:
+    return tuple(vote for vote in votes.votes if vote.rater == name)
 
 
 def _votes(folder: Path, models: Collection[str], items: Collection[str]) -> VoteSet:

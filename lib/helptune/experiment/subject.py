@@ -22,6 +22,8 @@ from helptune.gemma.model import Adapter
 from helptune.gemma.tokenizer import Tokenizer
 from helptune.train.stop import heed_stop
 
+_TAKEN = ("few_shot", "heldout", "rows", "problems", "votes", "judge_votes")
+"""Names that an evaluation has for other files of answers and tables."""
 FEW_SHOT, TUNED = "few_shot", "tuned"
 
 
@@ -113,7 +115,7 @@ def subject_of_models(folder: Path, adapter: Path | None, name: str | None, chec
     adapters: dict[str, tuple[Adapters, AdapterConfig]] = {}
     if adapter is not None and is_collection(adapter):
         for name, (weights, card) in load_collection(adapter, base.config, sha256).items():
-            if name == FEW_SHOT:
+            if name in _TAKEN:
                 raise SettingError(
                     f"{adapter}: an adapter cannot be called {name!r} in an evaluation; rename its folder"
                 )
