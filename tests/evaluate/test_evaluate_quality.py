@@ -45,9 +45,9 @@ def test_the_parts_that_apply_depend_on_the_item_and_not_on_the_answer():
     assert applies[0] == applies[1] == applies[2]
 
 
-def test_a_missing_answer_is_a_row_of_zero_and_a_problem_and_an_unknown_one_a_problem():
+def test_a_missing_answer_is_a_row_without_figures_and_a_problem_and_an_unknown_one_a_problem():
     rows, problems = measure_quality(HELDOUT[:1], {"m": {"?": Answer("?", "x", True, 1)}}, CHECKS)
-    assert [row.metrics for row in rows] == [{"helpfulness": 0.0}]
+    assert [row.metrics for row in rows] == [{"helpfulness": None}]
     assert {problem.item for problem in problems} == {"?", HELDOUT[0].id}
 
 

@@ -77,23 +77,23 @@ NOISE = np.random.default_rng(0).normal(0, 0.05, 200)
     ],
 )
 def test_people_prefer_it_where_the_lower_bound_clears_the_target(found, status):
-    assert acceptance.preferred(found, None).status == status
+    assert acceptance.preferred(found, []).status == status
 
 
 def test_a_share_above_the_target_is_not_enough_without_its_interval():
     found = votes(16, 4)
     assert found.win_rate.value > acceptance.PREFERRED
-    assert "more judgements would tell" in acceptance.preferred(found, None).why
+    assert "more judgements would tell" in acceptance.preferred(found, []).why
 
 
 def test_votes_of_machines_are_told_and_never_stand_in_for_those_of_people():
     machines = votes(500, 0, "machine")
-    nobody = acceptance.preferred(None, machines)
+    nobody = acceptance.preferred(None, [machines])
     assert (nobody.status, nobody.measured, nobody.estimate) == (NOT_HERE, "0 votes of people", None)
     assert "117 decisive votes" in nobody.why
-    assert "Machines, which do not count here: 100.0% of 500 votes" in nobody.why
+    assert "A machine, which does not count here: 100.0% of 500 votes" in nobody.why
     people = votes(16, 4)
-    beside = acceptance.preferred(people, machines)
+    beside = acceptance.preferred(people, [machines])
     assert (beside.status, beside.estimate) == (INCONCLUSIVE, people.win_rate)
 
 
@@ -223,7 +223,7 @@ def test_a_cost_that_is_not_below_the_target_is_named():
 
 
 def test_the_sheet_has_the_six_promises_in_order_and_fills_what_it_can():
-    found = sheet([], [], None, None, None, [])
+    found = sheet([], [], None, [], None, [])
     assert [c.name.split()[0] for c in found] == ["Preferred", "More", "Safety", "Capability", "Consistent", "Cheaper"]
     assert {c.status for c in found} == {NOT_HERE}
     assert all(c.measured and c.target and c.files for c in found)

@@ -317,7 +317,7 @@ def test_votes_are_kept_with_the_run_and_a_damaged_line_is_told(copied, tmp_path
     (tmp_path / "ann.jsonl").write_bytes(json.dumps(vote).encode() + b"\n{half \xff")
     (tmp_path / "eve.jsonl").write_text(json.dumps(vote | {"rater": "eve", "winner": "second"}))
     found = evaluate_run(copied, replace(ASKED, votes=(tmp_path / "ann.jsonl", tmp_path / "eve.jsonl")))
-    assert (found.people.wins, found.people.losses, found.people.missing, found.machines) == (1, 1, 1, None)
+    assert (found.people.wins, found.people.losses, found.people.missing, found.machines) == (1, 1, 3, ())
     assert [p.where for p in found.problems if "votes" in p.where] == [f"{copied / 'eval' / 'votes.jsonl'}:2"]
     assert evaluate_run(copied, ASKED).people == found.people, "they need not be given twice"
 

@@ -62,23 +62,23 @@ def test_the_same_files_give_the_same_findings_and_json(tmp_path):
         (("base", "few_shot", "tuned"), [("base", "tuned"), ("few-shot base", "tuned")]),
         (("base", "tuned"), [("base", "tuned")]),
         (("base", "few_shot"), []),
-        (("base", "mine", "other"), []),
+        (("base", "mine", "other"), [("base", "mine"), ("base", "other")]),
         ((), []),
     ],
 )
-def test_only_a_tuned_model_is_set_beside_a_base_and_has_a_sheet(models, pairs, tmp_path):
+def test_every_adapter_is_set_beside_the_base_and_a_tuned_model_has_a_sheet(models, pairs, tmp_path):
     found = read_findings(evaluated(tmp_path, models))
     assert [(one.a, one.b) for one in found.compared] == pairs
-    assert len(found.sheet) == (6 if pairs else 0)
+    assert len(found.sheet) == (6 if "tuned" in models else 0)
     json.loads(to_json(found))
 
 
 def test_votes_of_people_and_of_judges_are_counted_apart(tmp_path):
     folder = evaluated(tmp_path)
-    assert (read_findings(folder).people, read_findings(folder).machines) == (None, None)
+    assert (read_findings(folder).people, read_findings(folder).machines) == (None, ())
     write_votes(folder / JUDGED, votes(9, "judge", "machine"))
     judged = read_findings(folder)
-    assert (judged.people, judged.machines.wins, judged.sheet[0].status) == (None, 9, NOT_HERE)
+    assert (judged.people, judged.machines[0].wins, judged.sheet[0].status) == (None, 9, NOT_HERE)
     write_votes(folder / VOTES, votes(5, "ann", "human"))
     both = read_findings(folder)
     assert (both.people.wins, both.people.raters, both.machines) == (5, 1, judged.machines)
@@ -90,7 +90,7 @@ def test_a_vote_that_cannot_be_counted_is_a_problem_and_missing(tmp_path):
     stranger = Vote("q99", "tuned", "base", "first", "ann", "human")
     write_votes(folder / VOTES, [*votes(5, "ann", "human"), stranger])
     found = read_findings(folder)
-    assert (found.people.judged, found.people.missing) == (5, 1)
+    assert (found.people.judged, found.people.missing) == (5, 1 + 7), "and nobody voted on seven prompts"
     assert [(p.item, p.where) for p in found.problems] == [("q99", f"{folder / VOTES}:6")]
 
 
@@ -123,3 +123,19 @@ def test_a_damaged_file_is_named(kind, tmp_path):
     path.unlink() if text is None else path.write_text(text)
     with pytest.raises(RunError, match=name):
         read_findings(tmp_path)
+
+
+def test_judges_are_told_one_by_one(tmp_path):
+    """A score and a model that reads are two opinions: added up they would look like one with twice the votes."""
+    folder = evaluated(tmp_path)
+    write_votes(folder / JUDGED, [*votes(9, "one", "machine"), *votes(4, "other", "machine")])
+    assert [(one.raters, one.judged) for one in read_findings(folder).machines] == [(1, 9), (1, 4)]
+
+
+def test_a_prompt_that_nobody_voted_on_is_missing_from_the_votes(tmp_path):
+    """Else whoever picks the prompts to be voted on picks the result."""
+    folder = evaluated(tmp_path)
+    write_votes(folder / VOTES, votes(3, "ann", "human"))
+    found = read_findings(folder)
+    answered = {row.item for row in found.rows if (row.part, row.model) == ("helpful", "tuned")}
+    assert (found.people.judged, found.people.missing) == (3, len(answered) - 3)

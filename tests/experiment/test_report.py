@@ -360,7 +360,7 @@ def test_votes_of_people_and_machines_stand_apart_and_only_people_fill_the_sheet
     (run / "eval" / VOTES).unlink()
     sheet = sections(write_report(run).read_text())["Acceptance of stage 2"]
     assert "0 votes of people" in sheet
-    assert "Machines, which do not count here" in sheet
+    assert "A machine, which does not count here" in sheet
 
 
 def test_nobody_having_voted_leaves_the_section_out(tmp_path, heldout):
