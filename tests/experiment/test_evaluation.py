@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import groupby
 
 import pytest
@@ -20,6 +20,7 @@ from helptune.experiment import evaluation as station
 from helptune.experiment import models
 from helptune.experiment.acceptance import NOT_HERE
 from helptune.experiment.config import RunConfig
+from helptune.experiment.environment import environment
 from helptune.experiment.evaluation import Asked, evaluate_models, evaluate_run
 from helptune.experiment.finetune import finetune
 from helptune.experiment.report import write_report
@@ -324,7 +325,10 @@ def test_votes_are_kept_with_the_run_and_a_damaged_line_is_told(copied, tmp_path
 
 def test_the_cost_is_measured_once_and_only_where_it_is_asked_for(copied, monkeypatch, made):
     measured = {"what": "time", "lora": 1.0, "full": 20.0, "unit": "s", "ratio": 0.05, "how": "measured"}
-    monkeypatch.setattr(station, "compare_costs", lambda step: {"measured": [measured]})
+    made_from = {"environment": environment()}
+    monkeypatch.setattr(
+        station, "compare_costs", lambda step: {"measured": [measured], "asked": asdict(step)} | made_from
+    )
     found = [evaluate_run(copied, replace(ASKED, cost=True)) for _ in range(2)]
     assert made == (["cost"], [])
     assert found[0].costs[0]["ratio"] == 0.05

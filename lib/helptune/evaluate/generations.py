@@ -165,8 +165,9 @@ def _request(model: Answering, speaker: Speaker, conversation: Conversation, rul
 def _batches(
     model: Answering, waiting: Sequence[_Request], rule: Rule
 ) -> Iterator[tuple[Sequence[_Request], Adapter | None]]:
-    """Requests, shortest prompts first, and their adapter. A bottleneck cannot be mixed: its speakers answer apart. So
-    does a speaker whose prompts begin with the same solved examples, which a batch of them reads once.
+    """Requests and their adapter: those of adapters before those of the base, which may never stop, each with the
+    shortest prompts first. A bottleneck cannot be mixed: its speakers answer apart. So does a speaker whose prompts
+    begin with the same solved examples, which a batch of them reads once.
     """
     used = {r.speaker.adapter: model.adapters[r.speaker.adapter] for r in waiting if r.speaker.adapter != BASE}
     loras = {name: one for name, one in used.items() if isinstance(one[1], LoraConfig)}
@@ -190,7 +191,7 @@ def _batches(
     hidden = not waiting or not is_main()
     with tqdm(total=len(waiting), desc="answers", unit=" answers", disable=hidden) as progress:
         for requests in groups:
-            requests = sorted(requests, key=lambda r: len(r.prompt))
+            requests = sorted(requests, key=lambda r: (r.speaker.adapter == BASE, len(r.prompt)))
             rows = _rows(model.base, len(requests[-1].prompt), rule.max_new_tokens) if requests else _ROWS
             for start in range(0, len(requests), rows):
                 batch = requests[start : start + rows]

@@ -90,7 +90,7 @@ def view(
         pictures[name] = effects(one)
         compared.append(
             {
-                "title": f"Did it help? {one.b} against the {one.a}",
+                "title": f"Did it help? {'The tuned model' if one.b == MODELS[TUNED] else one.b} against the {one.a}",
                 "headline": headline(one),
                 "sentences": sentences(one),
                 "picture": name,
