@@ -36,12 +36,13 @@ from helptune.experiment.cost import compare as compare_costs
 from helptune.experiment.environment import environment
 from helptune.experiment.evidence import HELDOUT
 from helptune.experiment.findings import COST, SCREEN, VOTES, Findings, read_findings, write_findings
+from helptune.experiment.heed import heed_stop
 from helptune.experiment.protocol import write_protocol
 from helptune.experiment.subject import FEW_SHOT, Subject, subject_of_models, subject_of_run
 from helptune.files import write_text, write_whole
 from helptune.gemma.model import Adapter
 from helptune.lock import working_alone
-from helptune.train.stop import heed_stop, withdraw_stop
+from helptune.train.stop import withdraw_stop
 
 VERSION = 1
 """Of what is measured and how: rows of another version are made again."""

@@ -31,6 +31,7 @@ from helptune.experiment.config import RunConfig
 from helptune.experiment.devices import preallocation, this_machine
 from helptune.experiment.evidence import HELDOUT, read_evidence
 from helptune.experiment.gradients import category_gradients
+from helptune.experiment.heed import heed_stop
 from helptune.experiment.models import Source
 from helptune.experiment.plan import mesh_shape
 from helptune.experiment.report import write_report
@@ -49,7 +50,7 @@ from helptune.train.fit import eval_batches, fit
 from helptune.train.memory import MeshShape
 from helptune.train.peak import peak_device_gib, peak_rss_gib
 from helptune.train.step import eval_step
-from helptune.train.stop import heed_stop, withdraw_stop
+from helptune.train.stop import withdraw_stop
 from helptune.train.topology import Topology
 
 

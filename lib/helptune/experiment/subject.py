@@ -14,13 +14,13 @@ from helptune.errors import SettingError
 from helptune.evaluate.answers import Answer, check_prompts, solved_examples
 from helptune.evaluate.generations import Answering, Rule, Speaker, adapter_sha256, answer_sets
 from helptune.experiment.config import RunConfig, read_config
+from helptune.experiment.heed import heed_stop
 from helptune.experiment.models import Source, source_of
 from helptune.experiment.split import few_shot_candidates, read_data
 from helptune.gemma.base import Base
 from helptune.gemma.chat import TEMPLATE_HASH
 from helptune.gemma.model import Adapter
 from helptune.gemma.tokenizer import Tokenizer
-from helptune.train.stop import heed_stop
 
 _TAKEN = ("few_shot", "heldout", "rows", "problems", "votes", "judge_votes")
 """Names that an evaluation has for other files of answers and tables."""

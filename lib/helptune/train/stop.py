@@ -10,9 +10,6 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from helptune.errors import Interrupted
-from helptune.train.distributed import from_main, is_main
-
 STOP = "stop"
 
 
@@ -28,14 +25,6 @@ def stop_requested(run: Path) -> bool:
 def withdraw_stop(run: Path) -> None:
     """Once it is heeded; and when a process takes the lock of the run, which an older request does not mean."""
     (run / STOP).unlink(missing_ok=True)
-
-
-def heed_stop(run: Path) -> None:
-    """Raises Interrupted when the run was asked to stop. What was done before stays."""
-    if from_main(lambda: stop_requested(run)):
-        if is_main():
-            withdraw_stop(run)
-        raise Interrupted("stopped; run the same command again to go on")
 
 
 @contextlib.contextmanager
