@@ -18,6 +18,7 @@ from helptune.evaluate.answers import (
     write_answers,
 )
 from helptune.evaluate.generations import Answering, Rule, Speaker, answer_sets
+from helptune.gemma import generate as generate_module
 from helptune.gemma.chat import render
 from helptune.gemma.generate import Sampling, generate
 from helptune.gemma.tokenizer import BOS
@@ -66,13 +67,13 @@ def expected(word_base, tokenizer, tmp_path_factory):
 def asked(monkeypatch):
     """Numbers of prompts that were given to the model, batch by batch."""
     batches = []
-    real = station.stream
+    real = generate_module.stream
 
     def watched(base, prompts, *how):
         batches.append(len(prompts))
         return real(base, prompts, *how)
 
-    monkeypatch.setattr(station, "stream", watched)
+    monkeypatch.setattr(generate_module, "stream", watched)
     return batches
 
 
@@ -86,7 +87,7 @@ def scripted(monkeypatch, tokenizer, *rows):
             taken.append(step)
             yield [row[step] if step < len(row) else None for row in said]
 
-    monkeypatch.setattr(station, "stream", stream)
+    monkeypatch.setattr(generate_module, "stream", stream)
     return taken
 
 

@@ -14,6 +14,7 @@ from helptune.errors import AdapterError, Interrupted, SettingError
 from helptune.evaluate import generations as station
 from helptune.evaluate.answers import read_answers
 from helptune.evaluate.generations import Answering, Rule, Speaker, answer_sets
+from helptune.gemma import generate as generate_module
 
 RULE = Rule(max_new_tokens=5)
 WARM = replace(RULE, temperature=1.0, seed=3)
@@ -52,13 +53,13 @@ def whole(model, tmp_path_factory):
 @pytest.fixture
 def asked(monkeypatch):
     """Numbers of prompts that were given to the model, batch by batch."""
-    batches, real = [], station.stream
+    batches, real = [], generate_module.stream
 
     def watched(base, prompts, *how):
         batches.append(len(prompts))
         return real(base, prompts, *how)
 
-    monkeypatch.setattr(station, "stream", watched)
+    monkeypatch.setattr(generate_module, "stream", watched)
     return batches
 
 
@@ -137,7 +138,7 @@ CHANGES = {
 def test_an_answer_of_other_circumstances_is_made_again(change, whole, model, tmp_path, monkeypatch):
     """Here by a model that says nothing."""
     asked = []
-    monkeypatch.setattr(station, "stream", lambda base, prompts, *how: asked.append(len(prompts)) or [])
+    monkeypatch.setattr(generate_module, "stream", lambda base, prompts, *how: asked.append(len(prompts)) or [])
     path = tmp_path / "thin.jsonl"
     path.write_bytes((whole[0] / "thin.jsonl").read_bytes())
     changed, speaker, rule = CHANGES[change](model)

@@ -20,6 +20,7 @@ from helptune.experiment.config import RunConfig, read_config
 from helptune.experiment.finetune import finetune, require_memory, with_fingerprints
 from helptune.experiment.gradients import category_gradients, gradients_of_run
 from helptune.experiment.split import few_shot_candidates, read_data
+from helptune.gemma import generate
 from helptune.gemma.checkpoints import embedded_sha256
 from helptune.gemma.config import gemma_7b
 from helptune.train import fit as training
@@ -153,7 +154,7 @@ def test_every_model_answers_every_held_out_conversation(whole):
 
 def test_the_same_command_again_trains_and_answers_nothing(whole, config, steps, monkeypatch):
     run, summary = whole
-    monkeypatch.setattr(generations, "stream", None)
+    monkeypatch.setattr(generate, "stream", None)
     monkeypatch.setattr(station, "heldout_loss", None)
     assert without_times(finetune(config, run)) == without_times(json.loads(json.dumps(summary)))
     assert steps == []

@@ -22,7 +22,7 @@ from helptune.data.conversation import Conversation
 from helptune.errors import AdapterError, SettingError
 from helptune.evaluate.answers import NEXT_TURN, Answer, chat_prompt, read_answers, transcript_prompt, write_answers
 from helptune.gemma.base import Base
-from helptune.gemma.generate import Sampling, shared_start, stop_tokens, stream
+from helptune.gemma.generate import Sampling, generate_until, shared_start, stop_tokens
 from helptune.gemma.layout import prepared
 from helptune.gemma.model import Adapter
 from helptune.gemma.tokenizer import Tokenizer
@@ -208,23 +208,18 @@ def _rows(base: Base, longest: int, max_new_tokens: int) -> int:
 def _answered(
     model: Answering, base: Base, batch: Sequence[_Request], rule: Rule, adapter: Adapter | None
 ) -> list[Answer]:
-    tokens: list[list[int]] = [[] for _ in batch]
-    ended, stops = [False] * len(batch), stop_tokens(base.config)
+    decode = model.tokenizer.decode
+
+    def marked(row: int, tokens: Sequence[int]) -> bool:
+        marker = batch[row].marker
+        return marker is not None and marker in decode(tokens[-8:])
+
     # The key decides the randomness: an answer is the same whichever others are made beside it.
     numbers = [int(request.key[:8], 16) for request in batch]
-    for step in stream(base, [r.prompt for r in batch], rule.sampling, adapter, numbers):
-        for row, token in enumerate(step):
-            if token is None or ended[row]:
-                continue
-            if token in stops:
-                ended[row] = True
-                continue
-            tokens[row].append(token)
-            marker = batch[row].marker
-            ended[row] = marker is not None and marker in model.tokenizer.decode(tokens[row][-8:])
-        if all(ended):
-            break
-    texts = [model.tokenizer.decode(t) for t in tokens]
+    made = generate_until(base, [r.prompt for r in batch], marked, rule.sampling, adapter, numbers)
+    texts = [decode(one.tokens) for one in made]
     texts = [text.split(r.marker)[0] if r.marker else text for text, r in zip(texts, batch, strict=True)]
-    made = zip(batch, texts, ended, tokens, strict=True)
-    return [Answer(r.id, text.strip(), end, len(t), r.key) for r, text, end, t in made]
+    return [
+        Answer(r.id, text.strip(), one.ended, len(one.tokens), r.key)
+        for r, text, one in zip(batch, texts, made, strict=True)
+    ]

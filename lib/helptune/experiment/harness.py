@@ -18,7 +18,7 @@ from helptune.errors import ContextError, SettingError
 from helptune.evaluate.likelihood import likelihoods
 from helptune.evaluate.table import Row
 from helptune.experiment.models import Loaded
-from helptune.gemma.generate import Sampling, stop_tokens, stream
+from helptune.gemma.generate import Sampling, generate_until
 from helptune.gemma.tokenizer import BOS, EOS
 
 try:
@@ -112,21 +112,13 @@ class HarnessModel(TemplateLM):
         return self.tok_encode(text)[-(self.context - new_tokens) :]
 
     def _write(self, prompts: list[list[int]], sampling: Sampling, stops: Sequence[str]) -> list[str]:
-        decode, ends = self.loaded.tokenizer.decode, stop_tokens(self.loaded.base.config)
-        tokens: list[list[int]] = [[] for _ in prompts]
-        ended = [False] * len(prompts)
-        for step in stream(self.loaded.base, prompts, sampling, self.loaded.adapter):
-            for row, token in enumerate(step):
-                if token is None or ended[row]:
-                    continue
-                if token in ends:
-                    ended[row] = True
-                    continue
-                tokens[row].append(token)
-                ended[row] = any(stop in decode(tokens[row][-_TAIL:]) for stop in stops)
-            if all(ended):
-                break
-        return [_cut(decode(own), stops) for own in tokens]
+        decode = self.loaded.tokenizer.decode
+
+        def stopped(row: int, tokens: Sequence[int]) -> bool:
+            return any(stop in decode(tokens[-_TAIL:]) for stop in stops)
+
+        made = generate_until(self.loaded.base, prompts, stopped, sampling, self.loaded.adapter)
+        return [_cut(decode(one.tokens), stops) for one in made]
 
 
 def _cut(text: str, stops: Sequence[str]) -> str:

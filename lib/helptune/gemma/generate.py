@@ -6,7 +6,7 @@ begin with, such as solved examples, is read once.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -95,6 +95,34 @@ def generate(
                 ended[row] = True
             elif token is not None:
                 tokens[row].append(token)
+    return [Completion(tuple(t), e) for t, e in zip(tokens, ended, strict=True)]
+
+
+def generate_until(
+    base: Base,
+    prompts: Sequence[Sequence[int]],
+    finished: Callable[[int, Sequence[int]], bool],
+    sampling: Sampling = GREEDY,
+    adapter: Adapter | None = None,
+    numbers: Sequence[int] | None = None,
+) -> list[Completion]:
+    """`generate`, where a row has ended too once `finished` says so of its number and its tokens so far.
+
+    Nothing more is computed once all rows have. `numbers` are those of `stream`.
+    """
+    tokens: list[list[int]] = [[] for _ in prompts]
+    stops, ended = stop_tokens(base.config), [False] * len(prompts)
+    for step in stream(base, prompts, sampling, adapter, numbers):
+        for row, token in enumerate(step):
+            if token is None or ended[row]:
+                continue
+            if token in stops:
+                ended[row] = True
+                continue
+            tokens[row].append(token)
+            ended[row] = finished(row, tokens[row])
+        if all(ended):
+            break
     return [Completion(tuple(t), e) for t, e in zip(tokens, ended, strict=True)]
 
 
