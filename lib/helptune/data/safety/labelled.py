@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from helptune.data.conversation import Conversation, Message, load_curated
+from helptune.data.records import read_records
 from helptune.errors import DataError
 
 SHIPPED = Path(__file__).parent / "labelled"
@@ -102,24 +103,7 @@ def read_labelled(path: Path | str) -> Iterator[Labelled]:
 
     Raises DataError as `file:line: field: what is wrong` at the first bad line, and for an id that comes twice.
     """
-    path, first_seen = Path(path), dict[str, int]()
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            record = parse_labelled(json.loads(line))
-            if record.id in first_seen:
-                raise DataError(f"field 'id': {record.id!r} was already used in line {first_seen[record.id]}")
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}:{number}: not usable JSON ({error})") from error
-        except DataError as error:
-            raise DataError(f"{path}:{number}: {error}") from error
-        first_seen[record.id] = number
-        yield record
+    return read_records(Path(path), parse_labelled, lambda record: record.id)
 
 
 def load_labelled(split: str, folder: Path | str = SHIPPED) -> list[Labelled]:

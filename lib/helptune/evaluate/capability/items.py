@@ -4,12 +4,11 @@ Written for the project as cloze texts: a base model that never saw a question-a
 how likely it finds each ending (Brown et al. 2020, arXiv:2005.14165, sec. 2.4). See data_cards/capability.md.
 """
 
-import json
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from helptune.data.records import read_records
 from helptune.errors import DataError
 
 SHIPPED = Path(__file__).parent / "items"
@@ -55,32 +54,16 @@ class Passage:
 
 def load_choices(folder: Path = SHIPPED) -> list[Choice]:
     """Of all TASKS, in order. Raises DataError naming file, line and field."""
-    found = [choice for task in TASKS for choice in _read(folder / f"{task}.jsonl", _choice)]
+    found = [choice for task in TASKS for choice in read_records(folder / f"{task}.jsonl", _choice)]
     _check_ids(folder, [choice.id for choice in found])
     return found
 
 
 def load_passages(folder: Path = SHIPPED) -> list[Passage]:
     """Raises DataError naming file, line and field."""
-    found = list(_read(folder / "passages.jsonl", _passage))
+    found = list(read_records(folder / "passages.jsonl", _passage))
     _check_ids(folder, [passage.id for passage in found])
     return found
-
-
-def _read[T](path: Path, parse: Callable[[Any], T]) -> Iterator[T]:
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            yield parse(json.loads(line))
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}:{number}: not usable JSON ({error})") from error
-        except DataError as error:
-            raise DataError(f"{path}:{number}: {error}") from error
 
 
 def _choice(record: Any) -> Choice:

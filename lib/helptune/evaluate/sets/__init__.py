@@ -1,10 +1,9 @@
 """Data written for the evaluation itself, and its loaders; see data_cards/evaluation_sets.md."""
 
-import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from helptune.data.records import read_records
 from helptune.errors import DataError
 from helptune.evaluate.checks import Check, parse_checks
 from helptune.evaluate.sets.groups import Group, parse_group
@@ -18,7 +17,7 @@ def load_groups(path: Path = CONSISTENCY) -> list[Group]:
 
     Raises DataError as `file:line: field: what is wrong` at the first bad line, and for an id that comes twice.
     """
-    return list(_read(path, parse_group, lambda group: group.id))
+    return list(read_records(path, parse_group, lambda group: group.id))
 
 
 def load_checks(path: Path = HELDOUT_CHECKS) -> dict[str, tuple[Check, ...]]:
@@ -26,7 +25,7 @@ def load_checks(path: Path = HELDOUT_CHECKS) -> dict[str, tuple[Check, ...]]:
 
     Raises DataError as `load_groups` does.
     """
-    return dict(_read(path, _parse_checks, lambda found: found[0]))
+    return dict(read_records(path, _parse_checks, lambda found: found[0]))
 
 
 def _parse_checks(record: Any) -> tuple[str, tuple[Check, ...]]:
@@ -35,25 +34,3 @@ def _parse_checks(record: Any) -> tuple[str, tuple[Check, ...]]:
     if not isinstance(record["id"], str) or not record["id"]:
         raise DataError(f"field 'id' must be a non-empty string, found {record['id']!r:.60}")
     return record["id"], parse_checks(record["checks"])
-
-
-def _read[T](path: Path, parse: Callable[[Any], T], name: Callable[[T], str]) -> Iterator[T]:
-    """A record a line, each with a name of its own."""
-    first_seen = dict[str, int]()
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            record = parse(json.loads(line))
-            if name(record) in first_seen:
-                raise DataError(f"field 'id': {name(record)!r} was already used in line {first_seen[name(record)]}")
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}:{number}: not usable JSON ({error})") from error
-        except DataError as error:
-            raise DataError(f"{path}:{number}: {error}") from error
-        first_seen[name(record)] = number
-        yield record
