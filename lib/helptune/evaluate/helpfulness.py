@@ -69,11 +69,8 @@ def helpfulness(
 ) -> Helpfulness:
     """The score of one answer to the last user turn of a conversation whose last turn is the reference."""
     prompt, reference = conversation.prompt[-1].content, conversation.reference
-    asked = " ".join(message.content for message in conversation.prompt)
-    own = _own(answer.text, asked, reference)
-    checked = tuple(
-        run_checks([one], answer.text if one.topic == INSTRUCTIONS else own)[0] for one in checks
-    )  # a fact copied with the request was not given
+    asked, own = _asked(conversation), own_text(conversation, answer)
+    checked = checked_answer(answer, checks, own)
     found = {
         "relevance": _relevance(own, asked, reference),
         "completeness": _completeness(own, reference, rarity),
@@ -99,15 +96,28 @@ def content(text: str) -> list[str]:
     return [_stem(word) for word in words(text) if word not in stop and (word.isalnum() or len(word) > 1)]
 
 
-def _own(text: str, asked: str, reference: str) -> str:
-    """The sentences that neither copy the request, unless the reference does, nor stand in the answer already."""
+def checked_answer(answer: Answer, checks: Sequence[Check], own: str) -> tuple[Checked, ...]:
+    """Every check: of form on the whole answer, of content and honesty on what is its own."""
+    return tuple(run_checks([one], answer.text if one.topic == INSTRUCTIONS else own)[0] for one in checks)
+
+
+def own_text(conversation: Conversation, answer: Answer) -> str:
+    """The sentences that neither copy the request, unless the reference does, nor stand in the answer already.
+
+    A fact that was copied with the request was not given.
+    """
+    asked, reference = _asked(conversation), conversation.reference
     kept: list[str] = []
-    for sentence in sentences(text):
+    for sentence in sentences(answer.text):
         again = words(sentence) in [words(other) for other in kept] or copies(sentence, " ".join(kept))
         if again or (copies(sentence, asked) and not copies(sentence, reference)):
             continue
         kept.append(sentence)
     return "\n".join(kept)
+
+
+def _asked(conversation: Conversation) -> str:
+    return " ".join(message.content for message in conversation.prompt)
 
 
 def _relevance(own: str, asked: str, reference: str) -> tuple[float, str]:

@@ -55,7 +55,7 @@ def read_rows(folder: Path) -> list[Row]:
     path, rows, seen = folder / ROWS, list[Row](), dict[tuple[str, str, str], int]()
     for number, record in _records(path):
         try:
-            row = Row(**(record | {"failures": tuple(record.get("failures", ()))}))
+            row = parse_row(record)
         except (TypeError, AttributeError) as error:
             raise RunError(f"{path}:{number}: no row of an evaluation ({error}); {_AGAIN}") from error
         key = (row.part, row.item, row.model)
@@ -64,6 +64,11 @@ def read_rows(folder: Path) -> list[Row]:
         seen[key] = number
         rows.append(row)
     return rows
+
+
+def parse_row(record: Any) -> Row:
+    """The row that a JSON object holds. Raises TypeError or AttributeError where it holds none."""
+    return Row(**(record | {"failures": tuple(record.get("failures", ()))}))
 
 
 def read_problems(folder: Path) -> list[Problem]:

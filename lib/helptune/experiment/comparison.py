@@ -14,7 +14,8 @@ from helptune.compare.ranking import Ranked, rank
 from helptune.errors import RunError, SettingError
 from helptune.evaluate.table import Problem, Row, read_problems, read_rows
 from helptune.experiment.evaluation_view import comparison_table, effects
-from helptune.experiment.findings import TUNED, to_json
+from helptune.experiment.evidence import TUNED
+from helptune.experiment.findings import to_json
 from helptune.experiment.protocol import PROTOCOL
 from helptune.experiment.templates import template
 from helptune.files import write_text

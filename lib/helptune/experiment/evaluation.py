@@ -10,7 +10,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,22 +23,23 @@ from helptune.evaluate.capability.measure import Item, measure_capability, shipp
 from helptune.evaluate.consistency import MAX_NEW_TOKENS, measure_consistency, rounds
 from helptune.evaluate.failures.counts import with_failures
 from helptune.evaluate.failures.detectors import Case, checked
+from helptune.evaluate.helpfulness import checked_answer, own_text
 from helptune.evaluate.likelihood import Likelihood, Pair, likelihoods
-from helptune.evaluate.quality import measure_quality, scored
+from helptune.evaluate.quality import measure_quality
 from helptune.evaluate.safety.prompts import safety_prompts
 from helptune.evaluate.safety.rows import measure_safety
 from helptune.evaluate.safety.screen import measured_error
 from helptune.evaluate.sets import load_groups
-from helptune.evaluate.table import Problem, Row, write_rows
+from helptune.evaluate.table import Problem, Row, parse_row, write_rows
 from helptune.experiment.checks import checks_of
 from helptune.experiment.cost import Asked as Step
 from helptune.experiment.cost import compare as compare_costs
 from helptune.experiment.environment import environment
-from helptune.experiment.evidence import HELDOUT
+from helptune.experiment.evidence import FEW_SHOT, HELDOUT
 from helptune.experiment.findings import COST, SCREEN, VOTES, Findings, read_findings, write_findings
 from helptune.experiment.heed import heed_stop
 from helptune.experiment.protocol import write_protocol
-from helptune.experiment.subject import FEW_SHOT, Subject, subject_of_models, subject_of_run
+from helptune.experiment.subject import Subject, subject_of_models, subject_of_run
 from helptune.files import write_text, write_whole
 from helptune.gemma.model import Adapter
 from helptune.lock import working_alone
@@ -62,8 +63,8 @@ class Asked:
 type Measured = tuple[list[Row], list[Problem]]
 
 
-def evaluate(subject: Subject, heldout: Sequence[Conversation], folder: Path, asked: Asked) -> None:
-    """Measure every model of `subject` and write `folder`'s rows, problems, votes and costs.
+def evaluate(subject: Subject, heldout: Sequence[Conversation], folder: Path, asked: Asked) -> Findings:
+    """Measure every model of `subject`, write `folder`'s rows, problems, votes and costs, and what they show.
 
     Raises DataError, SettingError, WeightsError or RunError before any work is lost, Interrupted where it was asked to
     stop.
@@ -72,12 +73,14 @@ def evaluate(subject: Subject, heldout: Sequence[Conversation], folder: Path, as
     groups, prompts, checks, items = load_groups(), safety_prompts(), checks_of(heldout), shipped_items()
     if both := {c.id for c in prompts} & {c.id for c in heldout}:
         raise DataError(f"held-out conversation {min(both)!r} has the id of a safety prompt: give it another one")
-    reference_pairs(subject, heldout)  # what does not fit is found before any work
+    references = reference_pairs(subject, heldout)  # what does not fit is found before any work
     write_protocol(folder, subject, heldout, asked.classifier)
     parts = _Parts(folder, subject.folder)
     answers = subject.answer(heldout, folder)
     helpful = parts.measure("helpful", [heldout, answers, checks], lambda: measure_quality(heldout, answers, checks))
-    losses = parts.measure("references", [subject.identity, heldout], lambda: reference_losses(subject, heldout))
+    losses = parts.measure(
+        "references", [subject.identity, heldout], lambda: reference_losses(subject, heldout, references)
+    )
     to_prompts = subject.answer(prompts, folder / "safety", max_new_tokens=SAFETY_TOKENS)
     together = {model: to_prompts[model] | answers[model] for model in answers}
     safety = parts.measure(
@@ -91,7 +94,7 @@ def evaluate(subject: Subject, heldout: Sequence[Conversation], folder: Path, as
     rows = with_failures(with_losses(helpful[0], losses[0]), cases(heldout, answers, checks, safety[0]))
     everything = [helpful, safety, capability, consistency]
     rows += [row for part in everything[1:] for row in part[0]]
-    if asked.cost and subject.can_be_trained_whole:
+    if asked.cost and subject.embedded:
         parts.cost(folder / COST)
     error = measured_error(classifier)
     if error is not None:
@@ -101,6 +104,9 @@ def evaluate(subject: Subject, heldout: Sequence[Conversation], folder: Path, as
     write_rows(folder, rows, [problem for part in [*everything, losses] for problem in part[1]])
     if votes:
         write_whole(folder / VOTES, lambda part: part.write_bytes(b"".join(votes)))
+    found = read_findings(folder)
+    write_findings(folder, found)
+    return found
 
 
 def _bytes(path: Path) -> bytes:
@@ -112,10 +118,9 @@ def _bytes(path: Path) -> bytes:
     return found if found.endswith(b"\n") or not found else found + b"\n"
 
 
-def reference_losses(subject: Subject, heldout: Sequence[Conversation]) -> Measured:
+def reference_losses(subject: Subject, heldout: Sequence[Conversation], pairs: Sequence[Pair]) -> Measured:
     """Mean nats per token of each reference after its chat prompt; the few-shot base, which sees none, is left out."""
     rows, problems = list[Row](), list[Problem]()
-    pairs = reference_pairs(subject, heldout)
     for model in subject.models:
         if model == FEW_SHOT:
             continue
@@ -146,7 +151,7 @@ def reference_pairs(subject: Subject, heldout: Sequence[Conversation]) -> list[P
 def with_losses(rows: Sequence[Row], losses: Sequence[Row]) -> list[Row]:
     """The rows of the helpful part with the loss of their reference beside what they have."""
     nll = {(row.model, row.item): row.metrics["nll"] for row in losses}
-    return [Row(**vars(row) | {"metrics": {**row.metrics, "nll": nll.get((row.model, row.item))}}) for row in rows]
+    return [replace(row, metrics={**row.metrics, "nll": nll.get((row.model, row.item))}) for row in rows]
 
 
 def capabilities(subject: Subject, items: Sequence[Item]) -> list[Row]:
@@ -185,13 +190,13 @@ def cases(
     """What the detectors of failures look at, by model and item."""
     unsafe = {(row.model, row.item): row.metrics["unsafe"] for row in safety}
     found = {}
-    for model, own in answers.items():
-        of_checks = scored(heldout, own, checks)
+    for model, given in answers.items():
         for c in heldout:
-            if c.id in own:
-                verdict = unsafe.get((model, c.id))
-                outcomes = [(one.check.kind, one.passed) for one in of_checks[c.id].checked]
-                found[model, c.id] = checked(c, own[c.id], outcomes, None if verdict is None else bool(verdict))
+            if c.id in given:
+                answer, verdict = given[c.id], unsafe.get((model, c.id))
+                outcomes = checked_answer(answer, checks.get(c.id, ()), own_text(c, answer))
+                kinds = [(one.check.kind, one.passed) for one in outcomes]
+                found[model, c.id] = checked(c, answer, kinds, None if verdict is None else bool(verdict))
     return found
 
 
@@ -211,8 +216,7 @@ class _Parts:
         try:
             kept = json.loads(path.read_text(encoding="utf-8"))
             if kept["key"] == key:
-                rows = [Row(**(row | {"failures": tuple(row["failures"])})) for row in kept["rows"]]
-                return rows, [Problem(**one) for one in kept["problems"]]
+                return [parse_row(row) for row in kept["rows"]], [Problem(**one) for one in kept["problems"]]
         except (OSError, ValueError, KeyError, TypeError):
             pass  # not there, of another time, or damaged: it is made again
         rows, problems = self.timed(name, work)
@@ -260,9 +264,7 @@ def evaluate_run(run: Path, asked: Asked) -> Findings:
         raise RunError(f"{run}: not a finished run; `helptune finetune --run {run}` finishes it")
     with working_alone(run):
         withdraw_stop(run)
-        evaluate(subject_of_run(run), list(read_conversations(run / HELDOUT)), run / "eval", asked)
-        found = read_findings(run / "eval")
-        write_findings(run / "eval", found)
+        found = evaluate(subject_of_run(run), list(read_conversations(run / HELDOUT)), run / "eval", asked)
         write_report(run)
     return found
 
@@ -277,7 +279,5 @@ def evaluate_models(
         withdraw_stop(out)
         heldout = load_curated("heldout")
         write_conversations(out / HELDOUT, heldout)
-        evaluate(subject_of_models(out, adapter, model, checkpoint, precision), heldout, folder, asked)
-        found = read_findings(folder)
-        write_findings(folder, found)
-    return found
+        subject = subject_of_models(out, adapter, model, checkpoint, precision)
+        return evaluate(subject, heldout, folder, asked)

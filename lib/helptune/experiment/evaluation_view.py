@@ -21,8 +21,8 @@ from helptune.evaluate.statistics.estimate import Estimate
 from helptune.evaluate.statistics.intervals import clustered_proportion
 from helptune.evaluate.table import Problem, Row
 from helptune.experiment.cost import METHODS
-from helptune.experiment.evidence import MODELS
-from helptune.experiment.findings import TUNED, Findings
+from helptune.experiment.evidence import MODELS, TUNED
+from helptune.experiment.findings import Findings
 from helptune.text import printable
 
 if TYPE_CHECKING:

@@ -11,12 +11,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from helptune.adapt.mixed import BASE
 from helptune.errors import RunError
 from helptune.evaluate.answers import Answer, read_answers
 from helptune.experiment.runs import read_json
 from helptune.train.metrics import read_metrics
 
-MODELS = {"base": "base", "few_shot": "few-shot base", "tuned": "tuned"}
+FEW_SHOT, TUNED = "few_shot", "tuned"
+MODELS = {BASE: "base", FEW_SHOT: "few-shot base", TUNED: "tuned"}
 """Answer file in `eval/` -> what the report calls the model."""
 
 HELDOUT = Path("eval", "heldout.jsonl")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from helptune.adapt.mixed import BASE
 from helptune.compare.engine import Compared, compare
 from helptune.errors import DataError, RunError
 from helptune.evaluate.calibration import Calibration, calibrate
@@ -22,12 +23,11 @@ from helptune.evaluate.table import Problem, Row, read_problems, read_rows
 from helptune.evaluate.votes import Vote, VoteSet, read_votes
 from helptune.experiment.acceptance import Criterion, sheet
 from helptune.experiment.cost import METHODS
-from helptune.experiment.evidence import MODELS
+from helptune.experiment.evidence import FEW_SHOT, MODELS, TUNED
 from helptune.files import write_text
 
 VOTES, COST, SCREEN, EVALUATION = "votes.jsonl", "cost.json", "screen.json", "evaluation.json"
-TUNED = "tuned"
-AGAINST = ("base", "few_shot")
+AGAINST = (BASE, FEW_SHOT)
 """What the tuned model is set beside: its base as it is, and prompted fairly."""
 _COST = ("what", "unit", *METHODS, "how")
 """What is told of each cost, beside their ratio."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from helptune.adapt.adapters import AdapterConfig, Adapters, attach
-from helptune.adapt.artifact import load_adapter
+from helptune.adapt.adapters import Adapters, attach
+from helptune.adapt.artifact import AdapterCard, load_adapter
 from helptune.adapt.collection import is_collection, load_collection
 from helptune.adapt.mixed import BASE
 from helptune.data.conversation import Conversation
@@ -14,6 +14,7 @@ from helptune.errors import SettingError
 from helptune.evaluate.answers import Answer, check_prompts, solved_examples
 from helptune.evaluate.generations import Answering, Rule, Speaker, adapter_sha256, answer_sets
 from helptune.experiment.config import RunConfig, read_config
+from helptune.experiment.evidence import FEW_SHOT, TUNED
 from helptune.experiment.heed import heed_stop
 from helptune.experiment.models import Source, source_of
 from helptune.experiment.split import few_shot_candidates, read_data
@@ -24,12 +25,14 @@ from helptune.gemma.tokenizer import Tokenizer
 
 _TAKEN = ("few_shot", "heldout", "rows", "problems", "votes", "judge_votes")
 """Names that an evaluation has for other files of answers and tables."""
-FEW_SHOT, TUNED = "few_shot", "tuned"
 
 
 @dataclass(frozen=True)
 class Subject:
-    """`speakers` in the order in which they are told; `folder` is where a request to stop is looked for."""
+    """`speakers` in the order in which they are told; `folder` is where a request to stop is looked for.
+
+    `embedded`: the base is the embedded model, of which full fine-tuning can be measured here too.
+    """
 
     model: Answering
     speakers: tuple[Speaker, ...]
@@ -48,11 +51,6 @@ class Subject:
     @property
     def models(self) -> list[str]:
         return [speaker.name for speaker in self.speakers]
-
-    @property
-    def can_be_trained_whole(self) -> bool:
-        """Whether full fine-tuning can be measured beside it here: of the embedded model."""
-        return self.embedded
 
     @cached_property
     def identity(self) -> dict[str, str]:
@@ -90,15 +88,7 @@ def subject_of_run(run: Path) -> Subject:
     Raises RunError, AdapterError, WeightsError, DataError or ContextError for what is missing or does not fit.
     """
     config = read_config(run / "config.json")
-    source = Source(config.model, config.checkpoint)
-    base, tokenizer = source.base(config.precision), source.tokenizer(config.precision)
-    weights, card = load_adapter(run / "adapter", base.config, source.sha256())
-    train, heldout = read_data(config)
-    solved = solved_examples(few_shot_candidates(train), heldout, tokenizer, base.config, config.max_new_tokens)
-    speakers = (Speaker(BASE), Speaker(FEW_SHOT, BASE, tuple(solved)), Speaker(TUNED, TUNED))
-    model = Answering(base, tokenizer, source.sha256(), config.precision, {TUNED: (weights, card.method)})
-    rule = Rule(config.max_new_tokens, config.repetition_penalty)
-    return Subject(model, speakers, rule, run, not config.checkpoint)
+    return _subject(run, Source(config.model, config.checkpoint), config, run / "adapter")
 
 
 def subject_of_models(folder: Path, adapter: Path | None, name: str | None, checkpoint: str, precision: str) -> Subject:
@@ -106,24 +96,30 @@ def subject_of_models(folder: Path, adapter: Path | None, name: str | None, chec
 
     One adapter is called tuned; of several each has its own name.
     """
-    source, config = source_of(name, checkpoint), RunConfig(precision=precision)
-    base, tokenizer = source.base(precision), source.tokenizer(precision)
-    sha256 = source.sha256()
+    return _subject(folder, source_of(name, checkpoint), RunConfig(precision=precision), adapter)
+
+
+def _subject(folder: Path, source: Source, config: RunConfig, adapter: Path | None) -> Subject:
+    base, tokenizer, sha256 = source.base(config.precision), source.tokenizer(config.precision), source.sha256()
+    adapters = {name: (weights, card.method) for name, (weights, card) in _loaded(adapter, base, sha256).items()}
     train, heldout = read_data(config)
     solved = solved_examples(few_shot_candidates(train), heldout, tokenizer, base.config, config.max_new_tokens)
-    speakers = [Speaker(BASE), Speaker(FEW_SHOT, BASE, tuple(solved))]
-    adapters: dict[str, tuple[Adapters, AdapterConfig]] = {}
-    if adapter is not None and is_collection(adapter):
-        for name, (weights, card) in load_collection(adapter, base.config, sha256).items():
-            if name in _TAKEN:
-                raise SettingError(
-                    f"{adapter}: an adapter cannot be called {name!r} in an evaluation; rename its folder"
-                )
-            adapters[name] = (weights, card.method)
-    elif adapter is not None:
-        weights, card = load_adapter(adapter, base.config, sha256)
-        adapters[TUNED] = (weights, card.method)
-    speakers += [Speaker(name, name) for name in adapters]
-    rule = Rule(config.max_new_tokens, config.repetition_penalty)
-    model = Answering(base, tokenizer, sha256, precision, adapters)
-    return Subject(model, tuple(speakers), rule, folder, not checkpoint)
+    few_shot = Speaker(FEW_SHOT, BASE, tuple(solved))
+    return Subject(
+        Answering(base, tokenizer, sha256, config.precision, adapters),
+        (Speaker(BASE), few_shot, *(Speaker(name, name) for name in adapters)),
+        Rule(config.max_new_tokens, config.repetition_penalty),
+        folder,
+        embedded=not source.checkpoint,
+    )
+
+
+def _loaded(adapter: Path | None, base: Base, sha256: str) -> dict[str, tuple[Adapters, AdapterCard]]:
+    if adapter is None:
+        return {}
+    if not is_collection(adapter):
+        return {TUNED: load_adapter(adapter, base.config, sha256)}
+    found = load_collection(adapter, base.config, sha256)
+    if taken := [name for name in found if name in _TAKEN]:
+        raise SettingError(f"{adapter}: an adapter cannot be called {taken[0]!r} in an evaluation; rename its folder")
+    return found
