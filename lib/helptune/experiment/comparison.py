@@ -13,7 +13,7 @@ from helptune.compare.engine import Compared, compare, headline, sentences
 from helptune.compare.ranking import Ranked, rank
 from helptune.errors import RunError, SettingError
 from helptune.evaluate.table import Problem, Row, read_problems, read_rows
-from helptune.experiment.evaluation_view import comparison_table, effects
+from helptune.experiment.comparison_table import comparison_table, effects
 from helptune.experiment.evidence import TUNED
 from helptune.experiment.findings import to_json
 from helptune.experiment.protocol import PROTOCOL

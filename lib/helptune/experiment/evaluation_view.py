@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.axes import Axes
 
 from helptune import plots
-from helptune.compare.engine import Compared, Line, headline, sentences, signed
+from helptune.compare.engine import headline, sentences
 from helptune.data.conversation import Conversation
 from helptune.evaluate.answers import Answer
 from helptune.evaluate.calibration import Calibration
@@ -20,6 +20,7 @@ from helptune.evaluate.preference import Preference
 from helptune.evaluate.statistics.estimate import Estimate
 from helptune.evaluate.statistics.intervals import clustered_proportion
 from helptune.evaluate.table import Problem, Row
+from helptune.experiment.comparison_table import ROWS_FILE, Figures, comparison_table, effects, p_value
 from helptune.experiment.cost import METHODS
 from helptune.experiment.evidence import MODELS, TUNED
 from helptune.experiment.findings import Findings
@@ -29,17 +30,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _SHOWN_PROBLEMS, _WORST = 20, 5
-_ROWS = "eval/rows.jsonl"
-
-
-@dataclass(frozen=True)
-class Figures:
-    """A table: its head, its rows of text, what to know about it, and the file it is made from."""
-
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    note: str
-    file: str = _ROWS
 
 
 @dataclass(frozen=True)
@@ -61,7 +51,7 @@ class Section:
     words: Sequence[str] = ()
     picture: str = ""
     caption: str = ""
-    file: str = _ROWS
+    file: str = ROWS_FILE
     tables: Sequence[Figures] = ()
     examples_title: str = ""
     examples: Sequence[Example] = ()
@@ -103,48 +93,6 @@ def view(
     shown = found.problems[:_SHOWN_PROBLEMS]
     made = View(found.sheet, compared, [one for one in sections if one], shown, len(found.problems))
     return made, pictures
-
-
-def effects(compared: Compared) -> tuple[Axes, str]:
-    """Every metric that has a direction, and the same in words."""
-    rows = []
-    for line in compared.lines:
-        effect, sign = line.comparison.effect, line.metric.better
-        if effect.value is None or not sign:
-            continue
-        ends = [None if end is None else sign * end for end in (effect.low, effect.high)]
-        low, high = ends if sign > 0 else ends[::-1]
-        rows.append((line.metric.label, line.verdict, sign * effect.value, low, high))
-    said = "; ".join(f"{label} {value:+.2f} ({verdict})" for label, verdict, value, *_ in rows)
-    drawn = plots.effects(plots.blank(width=6.2, height=1.2 + 0.26 * len(rows)), rows)
-    return drawn, f"Standardized effects, right is better for {compared.b}: {said}."
-
-
-def comparison_table(compared: Compared) -> Figures:
-    head = ["metric", compared.a, compared.b, "difference", "95% interval", "n", "p", "effect", "verdict"]
-    note = (
-        "Paired by item. p is corrected by Holm within each family of metrics; the effect is the difference over its "
-        "own spread (paired d_z), or Cohen's h for shares. Shares are in points of a hundred."
-    )
-    return Figures(head, [_cells(line) for line in compared.lines], note)
-
-
-def _cells(line: Line) -> list[str]:
-    c, metric = line.comparison, line.metric
-    if c.difference.value is None:
-        return [metric.label, "", "", "", "", "0", "", "", f"not measured: {c.difference.why}"]
-    ends = [end for end in (c.difference.low, c.difference.high) if end is not None]
-    n = f"{c.difference.n} of {c.difference.n + c.difference.missing}" if c.difference.missing else str(c.difference.n)
-    effect = "" if c.effect.value is None else f"{c.effect.value:+.2f}".replace("-", "\u2212")
-    interval = " to ".join(signed(end, metric).split(" ")[0] for end in ends)
-    levels = [_level(each, metric.unit) for each in (c.a, c.b)]
-    return [metric.label, *levels, signed(c.difference.value, metric), interval, n, _p(line.p), effect, line.verdict]
-
-
-def _level(estimate: Estimate, unit: str) -> str:
-    if estimate.value is None:
-        return ""
-    return {"share": f"{estimate.value:.1%}", "words": f"{estimate.value:.1f}"}.get(unit, f"{estimate.value:.3f}")
 
 
 def _preference(found: Findings, pictures: dict[str, tuple[Axes, str]]) -> Section | None:
@@ -192,7 +140,10 @@ def _failures(
     p = {change.category: change.holm for change in changes(rows, "base", TUNED)}
     kinds = Figures(
         ["kind of failure", *(MODELS.get(m, m) for m in found.models), "base → tuned, p"],
-        [[_spelled(name), *(_share(own[name]) for own in shares.values()), _p(p.get(name))] for name in shares[TUNED]],
+        [
+            [_spelled(name), *(_share(own[name]) for own in shares.values()), p_value(p.get(name))]
+            for name in shares[TUNED]
+        ],
         "An answer may fail in several ways; a detector for each, with measured error (data_cards/failures.md). "
         "p: McNemar, Holm over the kinds.",
     )
@@ -202,14 +153,10 @@ def _failures(
     words = ["The kinds of failure that have a name, and how often each was found in the answers of each model."]
     return Section(
         "Where does it fail?", [*words, *_unnamed(rows, answers)], "failures",
-        "Share of answers in each kind, with 95% intervals.", _ROWS, [kinds, *by],
+        "Share of answers in each kind, with 95% intervals.", ROWS_FILE, [kinds, *by],
         f"The {len(shown)} worst answers of the tuned model: the lowest helpfulness score, then the most kinds of "
         "failure, then the id", shown,
     )  # fmt: skip
-
-
-def _p(p: float | None) -> str:
-    return "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _by(rows: Sequence[Row], label: str) -> Figures:
