@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from helptune.compare.ranking import BAND, rank
+from helptune.compare.ranking import rank
+from helptune.evaluate.judging.composite import BAND
 from helptune.evaluate.table import Problem, Row
 
 

@@ -13,7 +13,7 @@ from helptune.evaluate.judging.run import VOTES as JUDGED
 from helptune.evaluate.table import Problem, Row, write_rows
 from helptune.evaluate.votes import Vote, write_votes
 from helptune.experiment.config import RunConfig
-from helptune.experiment.evidence import HELDOUT, read_evidence, verdict, wilson
+from helptune.experiment.evidence import HELDOUT, Tally, read_evidence, verdict
 from helptune.experiment.findings import COST, VOTES
 from helptune.experiment.report import terminal_summary, write_report
 from helptune.experiment.runs import open_run
@@ -256,8 +256,8 @@ def test_foreign_files_are_refused(tmp_path, heldout):
 
 
 def test_wilson_interval_has_a_width_where_the_normal_one_has_none():
-    assert wilson(0, 72) == pytest.approx((0.0, 0.0507), abs=1e-4)
-    assert wilson(10, 20) == pytest.approx((0.2993, 0.7007), abs=1e-4)
+    assert Tally("", 0, 72, 0, ()).interval == pytest.approx((0.0, 0.0507), abs=1e-4)
+    assert Tally("", 10, 20, 0, ()).interval == pytest.approx((0.2993, 0.7007), abs=1e-4)
 
 
 SECTIONS = [

@@ -131,9 +131,8 @@ def in_words(line: Line) -> str:
     if d.value is None:
         return d.why
     low, high = ("?" if end is None else signed(end, line.metric).split(" ")[0] for end in (d.low, d.high))
-    of = f"{d.n} of {d.n + d.missing}" if d.missing else str(d.n)
     p = "" if line.p is None else f", p {'< 0.001' if line.p < 0.001 else f'= {line.p:.3f}'}"
-    return f"{signed(d.value, line.metric)}, {d.level:.0%} interval {low} to {high}, n = {of}{p}"
+    return f"{signed(d.value, line.metric)}, {d.level:.0%} interval {low} to {high}, n = {d.counted}{p}"
 
 
 def _difference(line: Line) -> str:

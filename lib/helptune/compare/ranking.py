@@ -8,15 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from helptune.evaluate.judging.composite import winner
 from helptune.evaluate.metrics import PRIMARY
 from helptune.evaluate.statistics.estimate import Estimate
 from helptune.evaluate.statistics.intervals import clustered_mean
 from helptune.evaluate.strength import Ranking, strengths
 from helptune.evaluate.table import Problem, Row
-from helptune.evaluate.votes import Vote, VoteSet, Winner
-
-BAND = 0.05
-"""Scores closer than this tie."""
+from helptune.evaluate.votes import Vote, VoteSet
 
 
 @dataclass(frozen=True)
@@ -41,20 +39,14 @@ def rank(rows: Mapping[str, Sequence[Row]], problems: Sequence[Problem] = ()) ->
         for item in items
         if item not in whole
     ]
+    scores = {name: {item: float(own[item] or 0.0) for item in whole} for name, own in of.items()}
     votes = [
-        Vote(item, first, second, _winner(of[first][item], of[second][item]), "helpfulness score", "machine")
+        Vote(item, first, second, winner(scores[first][item], scores[second][item]), "helpfulness score", "machine")
         for a, b in combinations(of, 2)
         for first, second in ((a, b), (b, a))
         for item in whole
     ]
     found = strengths(VoteSet(tuple(votes)), list(of), "machine")
     missing = len(items) - len(whole)
-    means = {one.model: clustered_mean([of[one.model][i] for i in whole], missing=missing) for one in found.strengths}
+    means = {one.model: clustered_mean([*scores[one.model].values()], missing=missing) for one in found.strengths}
     return Ranked(found, means, (*problems, *lacking))
-
-
-def _winner(first: float | None, second: float | None) -> Winner:
-    difference = (first or 0.0) - (second or 0.0)
-    if abs(difference) <= BAND:
-        return "tie"
-    return "first" if difference > 0 else "second"

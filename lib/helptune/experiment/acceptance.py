@@ -180,8 +180,7 @@ def _not_lost(name: str, target: str, found: NonInferiority, change: Comparison,
     status = {"non-inferior": MET, "inferior": NOT_MET}.get(found.verdict, INCONCLUSIVE)
     if found.loss.value is None or found.loss.high is None or change.a.value is None or change.b.value is None:
         return Criterion(name, target, NOT_HERE, found.why or "not measured", why, _ROWS, found.loss)
-    n, missing = change.difference.n, change.difference.missing
-    measured = f"{change.a.value:.1%} → {change.b.value:.1%} of {f'{n} of {n + missing}' if missing else n}"
+    measured = f"{change.a.value:.1%} → {change.b.value:.1%} of {change.difference.counted}"
     return Criterion(name, target, status, measured, why, _ROWS, found.loss)
 
 

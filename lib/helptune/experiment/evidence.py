@@ -14,6 +14,7 @@ from typing import Any
 from helptune.adapt.mixed import BASE
 from helptune.errors import RunError
 from helptune.evaluate.answers import Answer, read_answers
+from helptune.evaluate.statistics.intervals import wilson
 from helptune.experiment.runs import read_json
 from helptune.train.metrics import read_metrics
 
@@ -43,7 +44,9 @@ class Tally:
 
     @property
     def interval(self) -> tuple[float, float]:
-        return wilson(self.ended, self.total)
+        """Wilson's, at 95%: it stays inside 0..1 and has a width at none and at all."""
+        share = wilson(self.ended, self.total)
+        return share.low or 0.0, 1.0 if share.high is None else share.high
 
     def __str__(self) -> str:
         return f"{self.ended} of {self.total}"
@@ -103,17 +106,6 @@ def read_evidence(run: Path) -> Evidence:
         answers=answers,
         tallies=tallies,
     )
-
-
-def wilson(successes: int, total: int, z: float = 1.96) -> tuple[float, float]:
-    """95% interval of a proportion. Unlike p +- z sqrt(p (1 - p) / n) it stays inside 0..1 and has a width at 0 and n.
-
-    Wilson 1927, "Probable inference, the law of succession, and statistical inference".
-    """
-    p, shrink = successes / total, 1 + z**2 / total
-    center = (p + z**2 / (2 * total)) / shrink
-    half = z / shrink * math.sqrt(p * (1 - p) / total + z**2 / (4 * total**2))
-    return max(0.0, center - half), min(1.0, center + half)
 
 
 def verdict(evidence: Evidence) -> tuple[str, list[str]]:

@@ -3,13 +3,12 @@
 from pathlib import Path
 
 from helptune.adapt.artifact import WEIGHTS
-from helptune.data.conversation import read_conversations
-from helptune.errors import RunError, SettingError
+from helptune.errors import SettingError
 from helptune.evaluate.judging.composite import by_helpfulness
 from helptune.evaluate.judging.endpoint import KEY, endpoint
 from helptune.evaluate.judging.judge import Judge
 from helptune.evaluate.judging.local import local_judge
-from helptune.evaluate.judging.run import HELDOUT
+from helptune.evaluate.judging.run import heldout_of
 from helptune.experiment.checks import checks_of
 from helptune.experiment.config import read_config
 from helptune.experiment.models import Source, load
@@ -22,7 +21,8 @@ def judge_of(run: Path, spec: str, model: str = "", key_variable: str = KEY) -> 
     """The judge that `spec`, one of KINDS, names. Raises SettingError for anything else."""
     kind, _, rest = spec.partition(":")
     if spec == "composite":
-        return _composite(run)
+        heldout = heldout_of(run)
+        return by_helpfulness(heldout, checks_of(heldout))
     if kind == "local":
         return _local(run, Path(rest) if rest else None)
     if kind in ("http", "https"):
@@ -30,14 +30,6 @@ def judge_of(run: Path, spec: str, model: str = "", key_variable: str = KEY) -> 
             raise SettingError(f"{spec}: which of its models judges? Name it with --judge-model")
         return endpoint(spec, model, key_variable=key_variable)
     raise SettingError(f"judge {spec!r} is not one of {KINDS}")
-
-
-def _composite(run: Path) -> Judge:
-    path = run / "eval" / HELDOUT
-    if not path.is_file():
-        raise RunError(f"{path}: is not there; `helptune finetune` writes it, and the answers beside it")
-    heldout = list(read_conversations(path))
-    return by_helpfulness(heldout, checks_of(heldout))
 
 
 def _local(run: Path, adapter: Path | None) -> Judge:

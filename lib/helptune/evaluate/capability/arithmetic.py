@@ -8,21 +8,17 @@ import random
 from collections.abc import Callable
 
 from helptune.evaluate.capability.items import Exact
+from helptune.evaluate.numbers import TENS, UNITS
 
 _SOLVED = 4
-_ONES = (
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
-)  # fmt: skip
-_TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 
 
 def in_words(number: int) -> str:
     """Of 0 to 99: "forty-two"."""
-    if number < len(_ONES):
-        return _ONES[number]
+    if number < len(UNITS):
+        return UNITS[number]
     tens, ones = divmod(number, 10)
-    return f"{_TENS[tens]}-{_ONES[ones]}" if ones else _TENS[tens]
+    return f"{TENS[tens - 2]}-{UNITS[ones]}" if ones else TENS[tens - 2]
 
 
 class _Draw:

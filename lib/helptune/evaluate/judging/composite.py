@@ -12,6 +12,7 @@ from helptune.evaluate.answers import Answer
 from helptune.evaluate.checks import Check
 from helptune.evaluate.helpfulness import WEIGHTS, Rarity, helpfulness
 from helptune.evaluate.judging.judge import Question, Verdict, hash_of
+from helptune.evaluate.votes import Winner
 
 BAND = 0.05
 
@@ -42,9 +43,14 @@ class Composite:
         if first is None or second is None:
             return Verdict(None, "no verdict: an answer has no score")
         reason = f"score {first:.3f} against {second:.3f}"
-        if abs(first - second) <= self.band:
-            return Verdict("tie", reason)
-        return Verdict("first" if first > second else "second", reason)
+        return Verdict(winner(first, second, self.band), reason)
+
+
+def winner(first: float, second: float, band: float = BAND) -> Winner:
+    """Who has the higher score; scores within the band tie."""
+    if abs(first - second) <= band:
+        return "tie"
+    return "first" if first > second else "second"
 
 
 def by_helpfulness(

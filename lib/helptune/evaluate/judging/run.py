@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from helptune.data.conversation import read_conversations
+from helptune.data.conversation import Conversation, read_conversations
 from helptune.errors import RunError
 from helptune.evaluate.answers import Answer, read_answers
 from helptune.evaluate.judging.judge import Judge
@@ -30,13 +30,18 @@ def judge_run(
     Votes go to eval/judge_votes.jsonl, or `out`. Raises RunError where the run has no answers of a model, and as these
     two do.
     """
-    folder = run / "eval"
-    if not (folder / HELDOUT).is_file():
-        raise RunError(f"{folder / HELDOUT}: is not there; `helptune finetune` writes it, and the answers beside it")
-    conversations = list(read_conversations(folder / HELDOUT))
+    folder, conversations = run / "eval", heldout_of(run)
     of_a, of_b = _answers(folder, a), _answers(folder, b)
     votes = judge_pairs(judge, conversations, of_a, of_b, (a, b), out or folder / VOTES)
     return judge_report(votes, a, b, human_votes, own=own)
+
+
+def heldout_of(run: Path) -> list[Conversation]:
+    """The conversations that a run was measured on. Raises RunError where it has none."""
+    path = run / "eval" / HELDOUT
+    if not path.is_file():
+        raise RunError(f"{path}: is not there; `helptune finetune` writes it, and the answers beside it")
+    return list(read_conversations(path))
 
 
 def _answers(folder: Path, model: str) -> dict[str, Answer]:

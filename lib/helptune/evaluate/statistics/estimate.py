@@ -30,6 +30,11 @@ class Estimate:
         if self.value is None and not self.why:
             raise ValueError("an estimate without a value says why")
 
+    @property
+    def counted(self) -> str:
+        """How many observations it rests on: `216`, or `210 of 216` where some are missing."""
+        return f"{self.n} of {self.n + self.missing}" if self.missing else str(self.n)
+
 
 @dataclass(frozen=True)
 class Comparison:
