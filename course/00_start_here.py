@@ -91,7 +91,8 @@ plt.show()
 
 # %%
 from helptune.gemma.chat import render
-from helptune.gemma.generate import Sampling, generate
+from helptune.gemma.generate import generate
+from helptune.gemma.sampling import Sampling
 
 prompt, _ = render([{"role": "user", "content": text}], tokenizer, base.config, reply=True)
 (reply,) = generate(base, [prompt], Sampling(max_new_tokens=40))

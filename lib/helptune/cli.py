@@ -219,7 +219,7 @@ def chat(
     Example: [bold]helptune chat --adapter runs/first/adapter --prompt "Why is the sky blue?" --greedy[/bold]
     """
     from helptune.experiment.models import load, source_of
-    from helptune.gemma.generate import Sampling
+    from helptune.gemma.sampling import Sampling
     from helptune.talk import converse, say, say_side_by_side
 
     sampling = Sampling(

@@ -10,8 +10,9 @@ from helptune.adapt.mixed import BASE, Rack, mixed
 from helptune.errors import AdapterError, ContextError, DataError
 from helptune.experiment.models import Loaded
 from helptune.gemma.chat import render
-from helptune.gemma.generate import Sampling, generate, stream_text
+from helptune.gemma.generate import generate, stream_text
 from helptune.gemma.layout import prepared
+from helptune.gemma.sampling import Sampling
 from helptune.gemma.tokenizer import BOS
 from helptune.text import printable
 

@@ -10,8 +10,9 @@ from helptune.adapt.bottleneck import BottleneckConfig
 from helptune.adapt.lora import LoraConfig
 from helptune.adapt.mixed import empty_rack, hang, mixed, rack_of, side_by_side
 from helptune.errors import AdapterError
-from helptune.gemma.generate import Sampling, generate
+from helptune.gemma.generate import generate
 from helptune.gemma.model import forward
+from helptune.gemma.sampling import Sampling
 
 CONFIGS = {
     "plain": LoraConfig(rank=4, alpha=8.0),

@@ -20,7 +20,8 @@ from helptune.evaluate.answers import (
 from helptune.evaluate.generations import Answering, Rule, Speaker, answer_sets
 from helptune.gemma import generate as generate_module
 from helptune.gemma.chat import render
-from helptune.gemma.generate import Sampling, generate
+from helptune.gemma.generate import generate
+from helptune.gemma.sampling import Sampling
 from helptune.gemma.tokenizer import BOS
 
 NEW = 6
@@ -78,14 +79,20 @@ def asked(monkeypatch):
 
 
 def scripted(monkeypatch, tokenizer, *rows):
-    """A model that says these texts; an integer in a row is a token. Returns the list of steps it was asked for."""
+    """A model that says these texts; an integer in a row is a stop. Returns the list of steps it was asked for."""
     said = [[t for part in row for t in ([part] if isinstance(part, int) else tokenizer.encode(part))] for row in rows]
+    stops = {part for row in rows for part in row if isinstance(part, int)}
     taken = []
 
-    def stream(base, prompts, *how):
+    def stream(base, prompts, sampling, adapter, numbers, over):
+        stopped = set()
         for step in range(max(map(len, said))):
+            if len(stopped | over) == len(said):
+                return
             taken.append(step)
-            yield [row[step] if step < len(row) else None for row in said]
+            now = [None if r in stopped | over or step >= len(row) else row[step] for r, row in enumerate(said)]
+            stopped |= {r for r, token in enumerate(now) if token in stops}
+            yield now
 
     monkeypatch.setattr(generate_module, "stream", stream)
     return taken

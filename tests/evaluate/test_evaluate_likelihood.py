@@ -19,7 +19,8 @@ from helptune.evaluate.likelihood import Likelihood, likelihoods, mixed_likeliho
 from helptune.evaluate.score import score_text
 from helptune.gemma.base import init_base
 from helptune.gemma.config import tiny
-from helptune.gemma.generate import Sampling, generate
+from helptune.gemma.generate import generate
+from helptune.gemma.sampling import Sampling
 from helptune.gemma.tokenizer import BOS
 from helptune.train import loss
 

@@ -17,7 +17,8 @@ pytest.importorskip("lm_eval", reason="lm-evaluation-harness is missing: pip ins
 from helptune.evaluate.likelihood import Likelihood, likelihoods
 from helptune.evaluate.score import score_text
 from helptune.experiment.harness import HarnessModel, evaluate_tasks
-from helptune.gemma.generate import Sampling, generate
+from helptune.gemma.generate import generate
+from helptune.gemma.sampling import Sampling
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ from helptune.experiment import samples
 from helptune.experiment.samples import SAMPLE_IDS, choose, sampler
 from helptune.experiment.split import HELD_BACK
 from helptune.gemma.chat import render
-from helptune.gemma.generate import Sampling, generate
+from helptune.gemma.generate import generate
+from helptune.gemma.sampling import Sampling
 
 METHOD = LoraConfig(rank=2, alpha=4.0)
 

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from helptune.adapt.adapters import attach, init_adapters
 from helptune.adapt.lora import LoraConfig
-from helptune.gemma import generate, layout
+from helptune.gemma import generate, layout, sampling
 from helptune.gemma.attention import empty_cache
-from helptune.gemma.generate import Sampling
 from helptune.gemma.layout import adapter_apart, lay_apart, prepared
 from helptune.gemma.model import forward, logits
 from helptune.gemma.quantize import base_bytes, dequantize, quantize_base
 from helptune.gemma.rows import output_rows, rows_matmul
+from helptune.gemma.sampling import Sampling
 from helptune.gemma.sharding import make_mesh, shard_base
 
 
@@ -122,5 +122,5 @@ def test_a_large_model_answers_from_its_stacked_layers(tiny_base, precision, mon
 def test_the_two_step_argmax_is_argmax_ties_included(values):
     scores = jnp.asarray([values], jnp.float32)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(generate, "_VOCABULARY_PARTS", 8)
-        assert int(generate._argmax(scores)[0]) == int(jnp.argmax(scores[0]))
+        patch.setattr(sampling, "_VOCABULARY_PARTS", 8)
+        assert int(sampling._argmax(scores)[0]) == int(jnp.argmax(scores[0]))

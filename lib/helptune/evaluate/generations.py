@@ -22,15 +22,16 @@ from helptune.data.conversation import Conversation
 from helptune.errors import AdapterError, SettingError
 from helptune.evaluate.answers import NEXT_TURN, Answer, chat_prompt, read_answers, transcript_prompt, write_answers
 from helptune.gemma.base import Base
-from helptune.gemma.generate import Sampling, generate_until, shared_start, stop_tokens
+from helptune.gemma.generate import generate_until, shared_start, stop_tokens
 from helptune.gemma.layout import prepared
 from helptune.gemma.model import Adapter
+from helptune.gemma.sampling import Sampling
 from helptune.gemma.tokenizer import Tokenizer
 from helptune.train.distributed import from_main, is_main
 from helptune.train.memory import cache_bytes
 
 # Of a batch at most, so that its memory stays small: rows, tokens of prompts, bytes of cached keys and values.
-_ROWS, _TOKENS, _CACHE = 24, 24 * 1024, 2 * 2**30
+_ROWS, _TOKENS, _CACHE = 64, 24 * 1024, 2 * 2**30
 _VERSION = 1
 """Part of each key: raised when the same request is answered in another way."""
 
@@ -192,11 +193,15 @@ def _batches(
     with tqdm(total=len(waiting), desc="answers", unit=" answers", disable=hidden) as progress:
         for requests in groups:
             requests = sorted(requests, key=lambda r: (r.speaker.adapter == BASE, len(r.prompt)))
-            rows = _rows(model.base, len(requests[-1].prompt), rule.max_new_tokens) if requests else _ROWS
-            for start in range(0, len(requests), rows):
-                batch = requests[start : start + rows]
+            if not requests:
+                continue
+            count = -(-len(requests) // _rows(model.base, max(len(r.prompt) for r in requests), rule.max_new_tokens))
+            size = -(-len(requests) // count)
+            for start in range(0, len(requests), size):
+                # The last batch begins with some of the one before: for a smaller one programs would be compiled.
+                batch = requests[: start + size][-size:]
                 yield batch, adapter_of(batch)
-                progress.update(len(batch))
+                progress.update(min(size, len(requests) - start))
 
 
 def _rows(base: Base, longest: int, max_new_tokens: int) -> int:

@@ -14,8 +14,9 @@ from helptune.errors import SettingError
 from helptune.experiment.models import Source
 from helptune.experiment.steps import random_batch, timed_steps
 from helptune.gemma.config import GemmaConfig
-from helptune.gemma.generate import Sampling, stream
+from helptune.gemma.generate import stream
 from helptune.gemma.layout import prepared
+from helptune.gemma.sampling import Sampling
 from helptune.gemma.tokenizer import BOS
 from helptune.train.config import TrainConfig
 from helptune.train.optimizer import OptimizerConfig

@@ -9,8 +9,8 @@ from helptune.adapt.adapters import AdapterConfig
 from helptune.adapt.bottleneck import PLACEMENTS, BottleneckConfig
 from helptune.adapt.lora import LoraConfig
 from helptune.errors import RunError, SettingError
-from helptune.gemma.generate import Sampling
 from helptune.gemma.quantize import check_precision
+from helptune.gemma.sampling import Sampling
 from helptune.train.config import TrainConfig
 from helptune.typed import built
 

@@ -18,7 +18,8 @@ from helptune.errors import ContextError, SettingError
 from helptune.evaluate.likelihood import likelihoods
 from helptune.evaluate.table import Row
 from helptune.experiment.models import Loaded
-from helptune.gemma.generate import Sampling, generate_until
+from helptune.gemma.generate import generate_until
+from helptune.gemma.sampling import Sampling
 from helptune.gemma.tokenizer import BOS, EOS
 
 try:

@@ -10,7 +10,8 @@ from helptune.adapt.adapters import AdapterConfig, Adapters, attach
 from helptune.data.conversation import Conversation
 from helptune.evaluate.answers import chat_prompt
 from helptune.gemma.base import Base
-from helptune.gemma.generate import Sampling, generate
+from helptune.gemma.generate import generate
+from helptune.gemma.sampling import Sampling
 from helptune.gemma.tokenizer import Tokenizer
 
 SAMPLES, NEW_TOKENS = 3, 48

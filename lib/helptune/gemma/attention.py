@@ -45,20 +45,27 @@ def empty_cache(config: GemmaConfig, rows: int, slots: int, dtype: jnp.dtype) ->
     return KVCache(k, v, positions, segments, used=jnp.int32(0))
 
 
-def with_spare_rows(cache: KVCache, spare: int) -> KVCache:
-    """The stacked cache with rows of padding added at the end."""
+@jax.jit
+def take_rows(cache: KVCache, rows: AnyArray) -> KVCache:
+    """The cache of these rows, in their order; one may be named twice."""
 
-    def more(leaf, axis):
-        return jnp.pad(leaf, [(0, spare if i == axis else 0) for i in range(leaf.ndim)])
+    def taken(kept):
+        return tuple(layer[rows] for layer in kept) if isinstance(kept, tuple) else kept[:, rows]
 
-    k, v, positions, segments = more(cache.k, 1), more(cache.v, 1), more(cache.positions, 0), more(cache.segments, 0)
-    return replace(cache, k=k, v=v, positions=positions, segments=segments)
+    return replace(
+        cache,
+        k=taken(cache.k),
+        v=taken(cache.v),
+        positions=cache.positions[rows],
+        segments=cache.segments[rows],
+    )
 
 
 def remember(kept: Any, layer: Any, new: Float[Array, "B T K H"], slot: Int[Array, ""]) -> tuple[Any, Array]:
     """`kept`, the `k` or `v` of a cache, with `new` from `slot` on in one layer; and all that layer holds now."""
     if isinstance(kept, tuple):
-        own = jax.lax.dynamic_update_slice(kept[layer], new, (0, slot, 0, 0))
+        # The barrier keeps XLA from writing two copies, one to return and one to read.
+        own = jax.lax.optimization_barrier(jax.lax.dynamic_update_slice(kept[layer], new, (0, slot, 0, 0)))
         return (*kept[:layer], own, *kept[layer + 1 :]), own
     kept = jax.lax.dynamic_update_slice(kept, new[None], (layer, 0, slot, 0, 0))
     return kept, jax.lax.dynamic_index_in_dim(kept, layer, keepdims=False)
@@ -168,7 +175,10 @@ def _scores(rows, k, distance, window):
     """Masked scores [B, K, G T, S] in float32."""
     B, K, GT, H = rows.shape
     T, S = distance.shape[1:]
-    scores = jnp.einsum("BKQH,BSKH->BKQS", rows * H**-0.5, k, preferred_element_type=jnp.float32)
+    if T == 1:  # so the few queries are transposed for the product, and not all the keys of a cache
+        scores = jnp.einsum("BSKH,BKQH->BKSQ", k, rows * H**-0.5, preferred_element_type=jnp.float32).swapaxes(2, 3)
+    else:
+        scores = jnp.einsum("BKQH,BSKH->BKQS", rows * H**-0.5, k, preferred_element_type=jnp.float32)
     visible = (distance >= 0) & (distance < window)
     scores = jnp.where(visible[:, None, None], scores.reshape(B, K, GT // T, T, S), _MASKED)
     return scores.reshape(B, K, GT, S)

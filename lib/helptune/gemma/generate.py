@@ -2,11 +2,10 @@
 
 Prompts of different lengths share a batch: rows are padded on the right, padding is a segment of its own that nobody
 sees, and each row counts its own positions. Shapes are rounded up, so that few programs are compiled. What all prompts
-begin with, such as solved examples, is read once.
+begin with, such as solved examples, is read once; and rows that have stopped leave the batch.
 """
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -14,58 +13,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from helptune.errors import ContextError, SettingError
-from helptune.gemma.attention import empty_cache, with_spare_rows
+from helptune.errors import ContextError
+from helptune.gemma.attention import KVCache, empty_cache, take_rows
 from helptune.gemma.base import Base
 from helptune.gemma.config import GemmaConfig
 from helptune.gemma.layout import adapter_apart, prepared
 from helptune.gemma.model import Adapter, forward, logits
+from helptune.gemma.sampling import GREEDY, Sampling, choose
 from helptune.gemma.sharding import current_mesh
 from helptune.gemma.tokenizer import EOS, PAD, Tokenizer
-from helptune.shapes import Array, Float, Int, PRNGKeyArray
+from helptune.shapes import Array, Bool, Int
 
-_LENGTH_STEP = 64
+_LENGTH_STEP, _SHARED_STEP = 64, 16
 _MIN_CPU_ROWS = 2  # XLA's matrix-vector products on CPUs are several times slower than those with two rows
-_VOCABULARY_PARTS = 512
+_FEW_ROWS = 8  # on a CPU a step of fewer rows takes nearly as long: no program is compiled for it
 SHARED = 128
 """Tokens that all prompts of a batch must begin with to be read once for all of them: fewer are not worth a program."""
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How the next token is chosen. Temperature 0 is greedy; `top_k` and `top_p` then do not matter.
-
-    `repetition_penalty` p (Keskar et al. 2019, arXiv:1909.05858) divides the positive and multiplies the negative
-    scores of the tokens this answer already holds; 1 switches it off. The prompt's own words are not penalized.
-
-    `top_p` (nucleus sampling, arXiv:1904.09751) acts on what `top_k` left. None switches a filter off. `ignore_stops`
-    writes on to the limit, which measuring needs.
-    """
-
-    temperature: float = 0.0
-    top_k: int | None = 64
-    top_p: float | None = 0.95
-    max_new_tokens: int = 256
-    seed: int = 0
-    repetition_penalty: float = 1.0
-    ignore_stops: bool = False
-
-    def __post_init__(self) -> None:
-        if not self.temperature >= 0:
-            raise SettingError(f"temperature={self.temperature}: must be 0 (greedy) or more")
-        if self.top_k is not None and self.top_k < 1:
-            raise SettingError(f"top_k={self.top_k}: must be at least 1")
-        if self.top_p is not None and not 0.0 < self.top_p <= 1.0:
-            raise SettingError(f"top_p={self.top_p}: must lie in (0, 1]")
-        if not self.repetition_penalty >= 1.0:
-            raise SettingError(f"repetition_penalty={self.repetition_penalty}: must be 1 (off) or more")
-        if not 0 <= self.seed < 2**32:
-            raise SettingError(f"seed={self.seed}: must be at least 0 and below 2**32")
-        if self.max_new_tokens < 1:
-            raise SettingError(f"max_new_tokens={self.max_new_tokens}: must be at least 1")
-
-
-GREEDY = Sampling()
 
 
 @dataclass(frozen=True)
@@ -87,15 +50,7 @@ def generate(
 
     Raises ContextError when a prompt and its answer may not fit the context.
     """
-    tokens: list[list[int]] = [[] for _ in prompts]
-    stops, ended = stop_tokens(base.config), [False] * len(prompts)
-    for step in stream(base, prompts, sampling, adapter):
-        for row, token in enumerate(step):
-            if token in stops:
-                ended[row] = True
-            elif token is not None:
-                tokens[row].append(token)
-    return [Completion(tuple(t), e) for t, e in zip(tokens, ended, strict=True)]
+    return generate_until(base, prompts, lambda row, tokens: False, sampling, adapter)
 
 
 def generate_until(
@@ -108,21 +63,20 @@ def generate_until(
 ) -> list[Completion]:
     """`generate`, where a row has ended too once `finished` says so of its number and its tokens so far.
 
-    Nothing more is computed once all rows have. `numbers` are those of `stream`.
+    `numbers` are those of `stream`.
     """
     tokens: list[list[int]] = [[] for _ in prompts]
     stops, ended = stop_tokens(base.config), [False] * len(prompts)
-    for step in stream(base, prompts, sampling, adapter, numbers):
+    over: set[int] = set()
+    for step in stream(base, prompts, sampling, adapter, numbers, over):
         for row, token in enumerate(step):
-            if token is None or ended[row]:
-                continue
             if token in stops:
                 ended[row] = True
-                continue
-            tokens[row].append(token)
-            ended[row] = finished(row, tokens[row])
-        if all(ended):
-            break
+            elif token is not None:
+                tokens[row].append(token)
+                if finished(row, tokens[row]):
+                    ended[row] = True
+                    over.add(row)
     return [Completion(tuple(t), e) for t, e in zip(tokens, ended, strict=True)]
 
 
@@ -132,11 +86,12 @@ def stream(
     sampling: Sampling = GREEDY,
     adapter: Adapter | None = None,
     numbers: Sequence[int] | None = None,
+    over: Collection[int] = (),
 ) -> Iterator[list[int | None]]:
     """Yield one token a row and step, None for rows that have stopped; ends when all rows have.
 
     `numbers`, below 2**32, take the place of the rows' own in their randomness: a prompt with a number of its own is
-    answered the same whichever batch it is in.
+    answered the same whichever batch it is in. A row that the caller puts into `over` has stopped too.
     """
     config, longest = base.config, max(len(p) for p in prompts)
     if min(len(p) for p in prompts) == 0:
@@ -146,8 +101,8 @@ def stream(
             f"a prompt of {longest} tokens and {sampling.max_new_tokens} new ones exceed the context of "
             f"{config.context}: shorten the prompt or lower max_new_tokens"
         )
-    rows, length = len(prompts), _round_up(longest)
-    shared = shared_start(prompts, adapter)
+    rows, shared = len(prompts), shared_start(prompts, adapter)
+    length = shared + _round_up(longest - shared)
     tokens, lengths = np.full((rows, length), PAD), np.ones(rows, int)
     for row, prompt in enumerate(prompts):
         tokens[row, : len(prompt)], lengths[row] = prompt, len(prompt)
@@ -160,26 +115,67 @@ def stream(
     own = np.array(range(rows) if numbers is None else numbers, np.uint32)
     if shared:
         one = empty_cache(config, 1, shared, base.dtype)
-        cache = _prefill_shared(base, _first_row(adapter), cache, one, jnp.asarray(tokens[:1, :shared]))
+        cache = _prefill_shared(base, _of_rows(adapter, [0]), cache, one, jnp.asarray(tokens[:1, :shared]))
     token, cache = _prefill(base, adapter, cache, jnp.asarray(tokens[:, shared:]), jnp.asarray(lengths), key, own, rule)
-    spare = 0
     if apart is not None:
         base, cache = apart, replace(cache, k=tuple(cache.k), v=tuple(cache.v))
         adapter = None if adapter is None else adapter_apart(adapter, config.layers)
-    elif jax.default_backend() == "cpu":
-        spare = max(_MIN_CPU_ROWS - rows, 0)
-        token, lengths, cache = jnp.pad(token, (0, spare)), np.pad(lengths, (0, spare)), with_spare_rows(cache, spare)
-        own = np.pad(own, (0, spare))
-    written = None if sampling.repetition_penalty == 1.0 else jnp.zeros((rows + spare, config.vocab), bool)
-    running, stops = np.arange(rows + spare) < rows, np.array(stop_tokens(config))
+    written = None if sampling.repetition_penalty == 1.0 else jnp.zeros((rows, config.vocab), bool)
+    batch = _Batch(np.arange(rows), np.ones(rows, bool), lengths, own, token, cache, written, adapter)
+    alone = jax.default_backend() == "cpu" and current_mesh() is None
+    if alone and apart is None and rows < _MIN_CPU_ROWS:
+        batch = _with(batch, np.zeros(_MIN_CPU_ROWS, int), np.arange(_MIN_CPU_ROWS) < rows)
     for step in range(sampling.max_new_tokens):
-        now = np.asarray(token)
-        yield [int(t) if run else None for t, run in zip(now[:rows], running[:rows], strict=True)]
-        running &= sampling.ignore_stops | ~np.isin(now, stops)
+        now = np.asarray(batch.token)
+        told = {int(batch.prompts[row]): int(now[row]) for row in np.flatnonzero(batch.running)}
+        yield [told.get(row) for row in range(rows)]
+        running = batch.running & (sampling.ignore_stops | ~np.isin(now, stop_tokens(config)))
+        running &= ~np.isin(batch.prompts, list(over))
         if not running.any() or step + 1 == sampling.max_new_tokens:
             return
-        now_at = jnp.asarray(lengths + step)
-        token, cache, written = _decode(base, adapter, cache, token, now_at, written, key, own, rule)
+        kept = _kept(running) if alone else np.arange(len(running))
+        batch = _with(batch, kept, running[kept])
+        at = jnp.asarray(batch.lengths + step)
+        token, cache, written = _decode(
+            base, batch.adapter, batch.cache, batch.token, at, batch.written, key, batch.numbers, rule
+        )
+        batch = replace(batch, token=token, cache=cache, written=written)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Rows that are written together, each with the number of its prompt and whether it still runs.
+
+    The rest is what a step needs: the prompt's length, its number for randomness, the token last chosen, and so on.
+    """
+
+    prompts: Int[np.ndarray, "B"]
+    running: Bool[np.ndarray, "B"]
+    lengths: Int[np.ndarray, "B"]
+    numbers: Int[np.ndarray, "B"]
+    token: Int[Array, "B"]
+    cache: KVCache
+    written: Bool[Array, "B V"] | None
+    adapter: Adapter | None
+
+
+def _with(batch: _Batch, rows: np.ndarray, running: np.ndarray) -> _Batch:
+    """The batch made of these rows of it, of which those still run."""
+    if np.array_equal(rows, np.arange(len(batch.prompts))):
+        return replace(batch, running=running)
+    return _Batch(
+        batch.prompts[rows], running, batch.lengths[rows], batch.numbers[rows], batch.token[rows],
+        take_rows(batch.cache, rows), None if batch.written is None else batch.written[rows],
+        _of_rows(batch.adapter, rows),
+    )  # fmt: skip
+
+
+def _kept(running: Bool[np.ndarray, "B"]) -> np.ndarray:
+    """The rows to go on with: all, or half and half again while that holds all that run: few programs are compiled."""
+    size = len(running)
+    while size > _FEW_ROWS and running.sum() <= (half := max(_FEW_ROWS, -(-size // 2))):
+        size = half
+    return np.arange(size) if size == len(running) else np.sort(np.argsort(~running, kind="stable")[:size])
 
 
 def stream_text(
@@ -202,7 +198,7 @@ def stream_text(
 
 
 def shared_start(prompts: Sequence[Sequence[int]], adapter: Adapter | None = None) -> int:
-    """How many tokens at the start of all prompts are read once: whole steps of the padded length, 0 below `SHARED`.
+    """How many tokens at the start of all prompts are read once: whole steps, 0 below `SHARED`.
 
     Rows that different adapters compute share nothing, and neither do the devices of a mesh, which divide the rows.
     """
@@ -211,13 +207,13 @@ def shared_start(prompts: Sequence[Sequence[int]], adapter: Adapter | None = Non
     first, last = min(map(list, prompts)), max(map(list, prompts))  # what these two share, all share
     most = min(len(p) for p in prompts) - 1  # the last token of each prompt is read for its scores
     same = next((i for i in range(most) if first[i] != last[i]), most)
-    whole = same // _LENGTH_STEP * _LENGTH_STEP
+    whole = same // _SHARED_STEP * _SHARED_STEP
     return whole if whole >= SHARED else 0
 
 
-def _first_row(adapter: Adapter | None) -> Adapter | None:
-    """For the first row alone, where an adapter has an entry for each of its `rows`."""
-    return adapter if adapter is None or not hasattr(adapter, "rows") else replace(adapter, rows=adapter.rows[:1])  # type: ignore[type-var]
+def _of_rows(adapter: Adapter | None, rows: Sequence[int] | np.ndarray) -> Adapter | None:
+    """For these rows alone, where an adapter has an entry for each of its `rows`."""
+    return adapter if adapter is None or not hasattr(adapter, "rows") else replace(adapter, rows=adapter.rows[rows])  # type: ignore[type-var]
 
 
 def _round_up(length: int) -> int:
@@ -247,7 +243,7 @@ def _prefill(base, adapter, cache, tokens, lengths, key, numbers, sampling):
     segments = (positions < lengths[:, None]).astype(jnp.int32)
     hidden, cache = forward(base, tokens, positions, segments, adapter, cache)
     last = jnp.take_along_axis(hidden, (lengths - read - 1)[:, None, None], axis=1)[:, 0]
-    return _choose(logits(base, last), key, numbers, lengths, sampling), cache
+    return choose(logits(base, last), key, numbers, lengths, sampling), cache
 
 
 @partial(jax.jit, static_argnames="sampling", donate_argnames=("cache", "written"))
@@ -259,35 +255,4 @@ def _decode(base, adapter, cache, token, positions, written, key, numbers, sampl
         written = written.at[jnp.arange(len(token)), token].set(True)
         penalty = sampling.repetition_penalty
         scores = jnp.where(written, jnp.where(scores > 0, scores / penalty, scores * penalty), scores)
-    return _choose(scores, key, numbers, positions + 1, sampling), cache, written
-
-
-def _choose(
-    scores: Float[Array, "B V"],
-    key: PRNGKeyArray,
-    numbers: Int[Array, "B"],
-    positions: Int[Array, "B"],
-    sampling: Sampling,
-) -> Int[Array, "B"]:
-    """The next token of each row; its randomness depends on the seed, the row's number and the position only."""
-    if sampling.temperature == 0:
-        return _argmax(scores)
-    vocab = scores.shape[-1]
-    kept, ids = jax.lax.top_k(scores, min(sampling.top_k or vocab, vocab))
-    if sampling.top_p is not None:
-        probs = jax.nn.softmax(kept / sampling.temperature, axis=-1)
-        before = jnp.cumsum(probs, axis=-1) - probs
-        kept = jnp.where(before < sampling.top_p, kept, -jnp.inf)
-    row_keys = jax.vmap(lambda number, position: jax.random.fold_in(jax.random.fold_in(key, number), position))(
-        numbers, positions
-    )
-    choice = jax.vmap(jax.random.categorical)(row_keys, kept / sampling.temperature)
-    return jnp.take_along_axis(ids, choice[:, None], axis=-1)[:, 0]
-
-
-def _argmax(scores: Float[Array, "B V"]) -> Int[Array, "B"]:
-    """jnp.argmax in two steps, the part of the vocabulary and the place in it: XLA's own takes 20 times as long."""
-    parts = scores.reshape(len(scores), math.gcd(scores.shape[-1], _VOCABULARY_PARTS), -1)
-    part = jnp.argmax(jnp.max(parts, axis=-1), axis=-1)
-    own = jnp.take_along_axis(parts, part[:, None, None], axis=1)[:, 0]
-    return part * parts.shape[-1] + jnp.argmax(own, axis=-1)
+    return choose(scores, key, numbers, positions + 1, sampling), cache, written
