@@ -93,12 +93,14 @@ def judge(
     from helptune.evaluate.judging.run import judge_run
     from helptune.evaluate.judging.words import sentences
     from helptune.evaluate.votes import read_votes
+    from helptune.experiment.evaluation import told_again
     from helptune.experiment.findings import to_json
     from helptune.experiment.judges import judge_of, own_model
 
     people = read_votes(*(votes or ()), models=(a, b))
     try:
         found = judge_run(run, judge_of(run, by, judge_model, key), a, b, people.votes, own=own_model(run, by))
+        told_again(run)
     except KeyboardInterrupt as stop:
         raise Interrupted("stopped; run the same command again to go on") from stop
     for problem in people.problems:

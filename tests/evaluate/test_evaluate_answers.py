@@ -143,13 +143,16 @@ def test_what_is_in_the_file_is_what_was_returned(expected, path, word_base, tok
     assert asked == [len(QUESTIONS)]
 
 
-def test_finished_answers_are_not_made_again(path, expected, word_base, tokenizer, asked):
+def test_finished_answers_stay_and_the_others_are_made_in_the_batch_they_are_of(
+    path, expected, word_base, tokenizer, asked
+):
+    """So an evaluation that was interrupted ends on the same bits: in bfloat16 they hang on the shape of a batch."""
     path.parent.mkdir()
     kept = replace(expected[1], text="kept from before")
     path.write_text(json.dumps(asdict(kept)) + "\n")
     answers = answer_all(word_base, tokenizer, QUESTIONS, path, max_new_tokens=NEW)
     assert answers == [kept if a.id == "two" else a for a in expected]
-    assert asked == [len(QUESTIONS) - 1]
+    assert asked == [len(QUESTIONS)]
 
 
 @pytest.mark.parametrize("cut", [1, 20], ids=["at the end", "in the middle"])
@@ -161,7 +164,7 @@ def test_a_line_cut_short_is_made_again_and_spoils_no_other(cut, path, expected,
     with pytest.warns(UserWarning, match=r"base\.jsonl: damaged line 2; what is missing is answered again"):
         answers = answer_all(word_base, tokenizer, QUESTIONS, path, max_new_tokens=NEW)
     assert answers == [replace(expected[0], text="ünïcode 🙂"), *expected[1:]]
-    assert asked == [len(QUESTIONS) - 1]
+    assert asked == [len(QUESTIONS)]
     assert {a.id: a for a in read_answers(path)} == {a.id: a for a in answers}
 
 

@@ -7,7 +7,6 @@ import pytest
 from helptune.data.conversation import load_curated
 from helptune.evaluate.answers import Answer
 from helptune.evaluate.consistency import (
-    SEEDS,
     VARIATIONS,
     consistency,
     measure_consistency,
@@ -22,6 +21,7 @@ GROUP = Group(
     original="Fruit: apple or chair?", paraphrases=("Which is the fruit, apple or chair?",),
     reordered=("Fruit: chair or apple?",),
 )  # fmt: skip
+SEEDS = (1, 2)
 IDS = ("g/original", "g/paraphrase-1", "g/order-1", "g/seed-1", "g/seed-2")
 
 
@@ -31,7 +31,7 @@ def answered(*texts, group="g"):
 
 
 def rows_of(answers, groups=(GROUP,)):
-    return measure_consistency(groups, {"tuned": answers})[0]
+    return measure_consistency(groups, {"tuned": answers}, SEEDS)[0]
 
 
 def summary(answers, groups=(GROUP,)):
@@ -39,7 +39,7 @@ def summary(answers, groups=(GROUP,)):
 
 
 def test_every_wording_is_asked_greedily_and_the_original_again_with_each_seed():
-    greedy, *sampled = rounds([GROUP])
+    greedy, *sampled = rounds([GROUP], SEEDS)
     assert greedy.temperature == 0
     assert [c.id for c in greedy.conversations] == list(IDS[:3])
     assert [(r.temperature, r.seed) for r in sampled] == [(0.7, seed) for seed in SEEDS]
@@ -75,7 +75,7 @@ def test_endless_answers_do_not_agree():
 def test_a_missing_answer_is_a_problem_and_its_group_is_missing():
     answers = answered(*["apple"] * 5)
     del answers["g/order-1"]
-    rows, problems = measure_consistency([GROUP], {"tuned": answers})
+    rows, problems = measure_consistency([GROUP], {"tuned": answers}, SEEDS)
     assert [(p.item, p.where) for p in problems] == [("g/order-1", "tuned")]
     assert len(rows) == len(IDS)
     found = consistency(rows, "tuned")
@@ -127,7 +127,7 @@ def test_each_row_says_its_group_kind_and_variation():
 
 def test_the_answer_written_for_each_shipped_group_agrees_with_itself_and_is_right():
     groups = load_groups()
-    spoken = {c.id: Answer(c.id, c.reference, True, 1) for r in rounds(groups) for c in r.conversations}
+    spoken = {c.id: Answer(c.id, c.reference, True, 1) for r in rounds(groups, SEEDS) for c in r.conversations}
     found = summary(spoken, groups)
     assert found.pairs.value == found.correct.value == 1
 
@@ -135,7 +135,7 @@ def test_the_answer_written_for_each_shipped_group_agrees_with_itself_and_is_rig
 def test_an_echo_of_a_shipped_request_answers_nothing():
     """Else a model that repeats what it was asked would agree with itself."""
     groups = load_groups()
-    spoken = {c.id: Answer(c.id, c.prompt[0].content, True, 1) for r in rounds(groups) for c in r.conversations}
+    spoken = {c.id: Answer(c.id, c.prompt[0].content, True, 1) for r in rounds(groups, SEEDS) for c in r.conversations}
     assert summary(spoken, groups).pairs.value < 0.2
 
 

@@ -105,6 +105,20 @@ def test_an_interrupted_evaluation_ends_as_if_it_had_not_been(rule, model, tmp_p
         assert (tmp_path / "cut" / path.name).read_bytes() == path.read_bytes()
 
 
+def test_batches_are_of_one_size_and_do_not_hang_on_what_is_there(model, tmp_path, asked, monkeypatch):
+    """Nine prompts, at most two at once: the last batch is filled up from the one before."""
+    monkeypatch.setattr(station, "_ROWS", 2)
+    speakers = [SPEAKERS[0], replace(SPEAKERS[0], name="again"), replace(SPEAKERS[0], name="and again")]
+    sets = answer_sets(model, QUESTIONS, speakers, RULE, tmp_path)
+    assert asked == [2] * 5
+    path = tmp_path / "again.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[1:]))
+    asked.clear()
+    assert answer_sets(model, QUESTIONS, speakers, RULE, tmp_path) == sets
+    assert asked == [2]
+
+
 def test_another_seed_draws_other_answers(model, tmp_path):
     first, other = (
         answer_sets(model, QUESTIONS, SPEAKERS[:1], replace(WARM, seed=s), tmp_path / str(s))["base"] for s in (1, 2)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helptune.errors import DataError
-from helptune.evaluate.votes import KINDS, WINNERS, Vote, read_votes, vote_line, write_votes
+from helptune.evaluate.votes import KINDS, WINNERS, Vote, answers_hash, read_votes, vote_line, write_votes
 
 MODELS, ITEMS = ("base", "tuned"), ("a", "b", "c")
 
@@ -37,7 +37,7 @@ def test_a_vote_scores_for_the_model_wherever_it_was_shown():
 NAMES = st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip)
 VOTES = st.builds(
     Vote, NAMES, st.just("base"), st.just("tuned"), st.sampled_from([*WINNERS, None]), NAMES, st.sampled_from(KINDS),
-    st.text(st.characters(exclude_categories=[])), st.text(),
+    st.text(st.characters(exclude_categories=[])), st.text(), st.text(),
 )  # fmt: skip
 
 
@@ -125,6 +125,24 @@ def test_a_null_vote_is_kept_and_told(tmp_path):
     found = read(lines(tmp_path / "v.jsonl", row(winner=None, rater="judge", kind="machine", note="timed out")))
     assert found.votes[0].winner is None
     assert found.problems[0].what == "machine rater 'judge' gave no vote: timed out"
+
+
+def test_a_vote_on_answers_that_have_changed_since_is_lost(tmp_path):
+    """The same run can be answered again; what was said of the answers before says nothing of these."""
+    texts = {"base": {"a": "No.", "b": "No."}, "tuned": {"a": "Yes.", "b": "Yes."}}
+    path = lines(
+        tmp_path / "votes.jsonl",
+        row("a", answers=answers_hash("No.", "Yes.")),
+        row("b", answers=answers_hash("No.", "Yes, of course.")),
+        row("c", answers=answers_hash("No answer is known", "of these")),
+        row("a", rater="y"),
+        row("a", rater="z", answers=answers_hash("Yes.", "No.")),
+    )
+    found = read(path, texts=texts)
+    assert [(vote.item, vote.rater) for vote in found.votes] == [("a", "x"), ("c", "x"), ("a", "y")]
+    assert [(problem.item, problem.where) for problem in found.problems] == [("b", f"{path}:2"), ("a", f"{path}:5")]
+    assert all("answers are others now" in problem.what for problem in found.problems)
+    assert found.between("tuned", "base", "human")[1] == 2
 
 
 def test_a_file_that_cannot_be_read_is_an_error(tmp_path):

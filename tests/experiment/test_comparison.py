@@ -13,7 +13,10 @@ from helptune.evaluate.table import Problem, Row, write_rows
 from helptune.experiment.comparison import compare_runs, show, write
 from helptune.experiment.findings import to_json
 
-ASKED = {"held_out": {"n": 40, "sha256": "abc"}, "rule": {"max_new_tokens": 160}, "classifier": "probe"}
+ASKED = {
+    "date": "2026-01-01", "sets": {"held-out conversations": {"n": 40, "sha256": "abc"}},
+    "rule": {"max_new_tokens": 160}, "classifier": {"name": "probe", "version": "1"}, "measures": {"version": 1},
+}  # fmt: skip
 HOSTILE = "[red]$x^$<script>alert(1)<"
 
 
@@ -108,9 +111,10 @@ def test_one_run_has_nothing_to_be_compared_with(names):
 @pytest.mark.parametrize(
     ("asked", "what"),
     [
-        ({"held_out": {"n": 40, "sha256": "other"}}, "set of held-out conversations"),
+        ({"sets": {"held-out conversations": {"n": 40, "sha256": "other"}}}, "set of held-out conversations"),
         ({"rule": {"max_new_tokens": 80}}, "rule of answering"),
-        ({"classifier": "lexical"}, "classifier"),
+        ({"classifier": {"name": "lexical", "version": "1"}}, "classifier"),
+        ({"measures": {"version": 2}}, "way of measuring"),
     ],
 )
 def test_runs_that_were_asked_otherwise_are_refused(asked, what, first, tmp_path):

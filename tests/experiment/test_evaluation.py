@@ -299,18 +299,39 @@ def test_the_protocol_is_written_before_the_first_answer(finished, tmp_path, mon
     with pytest.raises(KeyboardInterrupt):
         evaluate_run(tmp_path / "run", ASKED)
     protocol = json.loads((tmp_path / "run" / "eval" / "protocol.json").read_text())
-    assert (protocol["primary"], protocol["held_out"]["n"]) == ("helpfulness", len(HELDOUT))
+    assert (protocol["primary"], protocol["sets"]["held-out conversations"]["n"]) == ("helpfulness", len(HELDOUT))
+    assert protocol["examples"]["few_shot"]
+    assert protocol["before"] == []
     assert protocol["rule"]["max_new_tokens"] == 4
     assert list(protocol["models"]) == MODELS
 
 
 def test_an_evaluation_of_something_else_is_told_from_its_protocol(copied):
+    """The one before stays, with its date, and the report says so: nobody can choose a target after the figures."""
     path = copied / "eval" / "protocol.json"
     first = json.loads(path.read_text())
-    path.write_text(json.dumps(first | {"classifier": "another", "date": "long ago"}))
-    evaluate_run(copied, ASKED)
+    first = {name: value for name, value in first.items() if name != "before"} | {"alpha": 0.2, "date": "long ago"}
+    path.write_text(json.dumps(first | {"before": [first | {"date": "longer ago"}]}))
+    found = evaluate_run(copied, ASKED)
     again = json.loads(path.read_text())
-    assert (again["classifier"], again["date"] != "long ago") == ("lexical", True)
+    assert again["alpha"] == 0.05
+    assert [(one["date"], one["alpha"]) for one in again["before"]] == [("longer ago", 0.2), ("long ago", 0.2)]
+    assert found.protocols == ("longer ago", "long ago", again["date"])
+    assert "written down otherwise 2 times before, first on longer ago" in (copied / "report.html").read_text()
+
+
+def test_a_damaged_protocol_is_not_written_over(copied):
+    path = copied / "eval" / "protocol.json"
+    path.write_text(path.read_text()[:-9])
+    with pytest.raises(RunError, match=r"protocol.json: missing or damaged .* move it away"):
+        evaluate_run(copied, ASKED)
+
+
+def test_a_run_is_evaluated_without_the_file_it_was_trained_on(copied, whole):
+    """The solved examples of the few-shot base are kept with its answers."""
+    path = copied / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"train_file": str(copied / "gone.jsonl")}))
+    assert evaluate_run(copied, ASKED).rows == whole[1].rows
 
 
 def test_votes_are_kept_with_the_run_and_a_damaged_line_is_told(copied, tmp_path):

@@ -79,7 +79,8 @@ def compare(
         ]
         about = {item for rows in (rows_a, rows_b) for (_, item), row in rows.items() if metric.about(row)}
         lost = {p.item for p in problems if p.part == metric.part} & about - {*of_a, *of_b}
-        comparison = _paired(
+        test = compare_proportions if metric.unit == "rate" else compare_means
+        comparison = test(
             [of_a[item] for item in both],
             [of_b[item] for item in both],
             [rows_a[metric.part, item].cluster or item for item in both],
@@ -142,10 +143,11 @@ def _difference(line: Line) -> str:
 
 def signed(value: float, metric: Metric) -> str:
     """A difference as one reads it: shares in points of a hundred, all with their sign."""
-    scaled, unit = {"share": (100 * value, " points"), "nats": (value, " nats"), "words": (value, " words")}.get(
+    points = 100 * value, " points"
+    scaled, unit = {"rate": points, "share": points, "nats": (value, " nats"), "words": (value, " words")}.get(
         metric.unit, (value, "")
     )
-    digits = 1 if metric.unit in ("share", "words", "tokens") else 3
+    digits = 1 if metric.unit in ("rate", "share", "words", "tokens") else 3
     return f"{scaled:+.{digits}f}{unit}".replace("-", "\u2212")
 
 
@@ -156,11 +158,6 @@ def _by_item(rows: Iterable[Row]) -> dict[tuple[str, str], Row]:
 def _values(rows: Mapping[tuple[str, str], Row], metric: Metric) -> dict[str, float]:
     found = ((item, row.metrics.get(metric.name)) for (_, item), row in rows.items() if metric.about(row))
     return {item: float(value) for item, value in found if value is not None}
-
-
-def _paired(a: Sequence[float], b: Sequence[float], clusters: Sequence[str], missing: int) -> Comparison:
-    yes_or_no = {*a, *b} <= {0.0, 1.0}
-    return (compare_proportions if yes_or_no else compare_means)(a, b, clusters, missing=missing)
 
 
 def _corrected(lines: Sequence[Line]) -> tuple[Line, ...]:

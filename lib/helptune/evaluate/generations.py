@@ -8,7 +8,7 @@ evaluation goes on where it was and an answer is never taken for that of another
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -32,7 +32,8 @@ from helptune.train.memory import cache_bytes
 
 # Of a batch at most, so that its memory stays small: rows, tokens of prompts, bytes of cached keys and values.
 _ROWS, _TOKENS, _CACHE = 64, 24 * 1024, 2 * 2**30
-_VERSION = 1
+_STEP = 32
+_VERSION = 2
 """Part of each key: raised when the same request is answered in another way."""
 
 
@@ -78,6 +79,10 @@ class _Request:
     key: str
 
     @property
+    def place(self) -> tuple[str, str]:
+        return self.speaker.name, self.id
+
+    @property
     def marker(self) -> str | None:
         """Text that ends the answer like a stop token."""
         return NEXT_TURN if self.speaker.examples else None
@@ -94,7 +99,9 @@ def answer_sets(
 ) -> dict[str, list[Answer]]:
     """The answers of each speaker to the last user turn of each conversation, kept in `folder`/<speaker>.jsonl.
 
-    Answers there with the key they would have are not made again; `after_batch` may raise to interrupt the work. A
+    Answers there with the key they would have are not made again. The others are made in the batches they would be in
+    if none were there, for in bfloat16 the choice between two words can hang on the shape of a batch: so an evaluation
+    that was interrupted ends on the same answers. `after_batch` may raise to interrupt the work. A
     damaged line is answered again, with a warning. In a run of several processes the first one reads and writes, and
     all of them answer. Raises AdapterError for an unknown adapter, SettingError for two speakers of one name.
     """
@@ -103,11 +110,13 @@ def answer_sets(
     wanted = [_request(model, s, c, rule, hashes[s.adapter]) for s in speakers for c in conversations]
     found = from_main(lambda: {s.name: [asdict(a) for a in _kept(folder / f"{s.name}.jsonl")] for s in speakers})
     kept = {name: {a["id"]: Answer(**a) for a in answers} for name, answers in found.items()}
-    waiting = [r for r in wanted if r.id not in (own := kept[r.speaker.name]) or own[r.id].key != r.key]
+    waiting = {r.place for r in wanted if r.id not in (own := kept[r.speaker.name]) or own[r.id].key != r.key}
     base = prepared(model.base) if waiting else model.base
-    for batch, adapter in _batches(model, waiting, rule):
+    for batch, adapter in _batches(model, wanted, waiting, rule):
         for request, answer in zip(batch, _answered(model, base, batch, rule, adapter), strict=True):
-            kept[request.speaker.name][request.id] = answer
+            if request.place in waiting:
+                kept[request.speaker.name][request.id] = answer
+        waiting -= {request.place for request in batch}
         if is_main():
             for speaker in dict.fromkeys(request.speaker.name for request in batch):
                 write_answers(folder / f"{speaker}.jsonl", _in_order(kept[speaker], conversations))
@@ -164,13 +173,15 @@ def _request(model: Answering, speaker: Speaker, conversation: Conversation, rul
 
 
 def _batches(
-    model: Answering, waiting: Sequence[_Request], rule: Rule
+    model: Answering, wanted: Sequence[_Request], waiting: Collection[tuple[str, str]], rule: Rule
 ) -> Iterator[tuple[Sequence[_Request], Adapter | None]]:
-    """Requests and their adapter: those of adapters before those of the base, which may never stop, each with the
-    shortest prompts first. A bottleneck cannot be mixed: its speakers answer apart. So does a speaker whose prompts
-    begin with the same solved examples, which a batch of them reads once.
+    """Batches in which a place is `waiting`, and their adapter.
+
+    Those of adapters come before those of the base, which may never stop, and short prompts before long ones. A
+    bottleneck cannot be mixed: its speakers answer apart. So does a speaker whose prompts begin with the same solved
+    examples, which a batch of them reads once.
     """
-    used = {r.speaker.adapter: model.adapters[r.speaker.adapter] for r in waiting if r.speaker.adapter != BASE}
+    used = {r.speaker.adapter: model.adapters[r.speaker.adapter] for r in wanted if r.speaker.adapter != BASE}
     loras = {name: one for name, one in used.items() if isinstance(one[1], LoraConfig)}
     rack = rack_of(loras, model.base.config, model.base.dtype, size=1) if loras else None
 
@@ -182,10 +193,10 @@ def _batches(
 
     apart = [name for name in used if name not in loras]
     by_speaker: dict[str, list[_Request]] = {}
-    for request in waiting:
+    for request in wanted:
         by_speaker.setdefault(request.speaker.name, []).append(request)
     sharing = [name for name, own in by_speaker.items() if shared_start([r.prompt for r in own])]
-    rest = [r for r in waiting if r.speaker.name not in sharing]
+    rest = [r for r in wanted if r.speaker.name not in sharing]
     groups = [[r for r in rest if r.speaker.adapter not in apart]]
     groups += [[r for r in rest if r.speaker.adapter == name] for name in apart]
     groups += [by_speaker[name] for name in sharing]
@@ -195,19 +206,22 @@ def _batches(
             requests = sorted(requests, key=lambda r: (r.speaker.adapter == BASE, len(r.prompt)))
             if not requests:
                 continue
-            count = -(-len(requests) // _rows(model.base, max(len(r.prompt) for r in requests), rule.max_new_tokens))
-            size = -(-len(requests) // count)
+            size = _size(model.base, [r.prompt for r in requests], rule.max_new_tokens)
             for start in range(0, len(requests), size):
-                # The last batch begins with some of the one before: for a smaller one programs would be compiled.
+                # The last batch begins with some of the one before: a smaller one would need programs of its own.
                 batch = requests[: start + size][-size:]
-                yield batch, adapter_of(batch)
-                progress.update(min(size, len(requests) - start))
+                if new := sum(request.place in waiting for request in batch):
+                    yield batch, adapter_of(batch)
+                    progress.update(new)
 
 
-def _rows(base: Base, longest: int, max_new_tokens: int) -> int:
-    """How many prompts of at most `longest` tokens are answered at once."""
+def _size(base: Base, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> int:
+    """How many of these prompts are answered at once: batches are even, and of few sizes."""
+    longest = max(map(len, prompts))
     cache = cache_bytes(base.config, 1, longest + max_new_tokens, str(base.dtype))
-    return max(1, min(_ROWS, _TOKENS // longest, _CACHE // cache))
+    most = max(1, min(_ROWS, _TOKENS // (longest - shared_start(prompts)), _CACHE // cache))
+    even = -(-len(prompts) // -(-len(prompts) // most))
+    return min(most, len(prompts), -(-even // _STEP) * _STEP)
 
 
 def _answered(

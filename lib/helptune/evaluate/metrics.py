@@ -16,6 +16,8 @@ HIGHER, LOWER, NEITHER = 1, -1, 0
 class Metric:
     """`better`: HIGHER, LOWER, or NEITHER where a change is neither good nor bad, such as the length of answers.
 
+    The unit is a "rate" where each item is a yes or a no, 1 or 0, and a "share" where it may lie between.
+
     `kinds`, where given, are the values of a row's label `kind` that the metric is about.
     """
 
@@ -23,7 +25,7 @@ class Metric:
     name: str
     label: str
     better: int
-    unit: Literal["share", "score", "nats", "tokens", "words"]
+    unit: Literal["rate", "share", "score", "nats", "tokens", "words"]
     family: str
     kinds: tuple[str, ...] = ()
 
@@ -48,16 +50,16 @@ METRICS = (
     Metric("helpful", "rouge1", "ROUGE-1", HIGHER, "score", "likeness to references"),
     Metric("helpful", "rouge2", "ROUGE-2", HIGHER, "score", "likeness to references"),
     Metric("helpful", "rougeL", "ROUGE-L", HIGHER, "score", "likeness to references"),
-    Metric("helpful", "ended", "ends by itself", HIGHER, "share", "writing"),
+    Metric("helpful", "ended", "ends by itself", HIGHER, "rate", "writing"),
     Metric("helpful", "repetition", "repeated words", LOWER, "share", "writing"),
-    Metric("helpful", "empty", "empty answers", LOWER, "share", "writing"),
+    Metric("helpful", "empty", "empty answers", LOWER, "rate", "writing"),
     Metric("helpful", "words", "words", NEITHER, "words", "writing"),
-    Metric("safety", "unsafe", "unsafe answers to unsafe requests", LOWER, "share", "safety", ("unsafe",)),
-    Metric("safety", "refused", "refusals of unsafe requests", HIGHER, "share", "safety", ("unsafe",)),
-    Metric("safety", "over_refused", "refusals of safe requests", LOWER, "share", "safety", ("contrast", "plain")),
-    Metric("safety", "unsafe", "unsafe answers to held-out requests", LOWER, "share", "safety", ("helpful",)),
-    Metric("capability", "correct", "mini tasks solved", HIGHER, "share", "capability"),
+    Metric("safety", "unsafe", "unsafe answers to unsafe requests", LOWER, "rate", "safety", ("unsafe",)),
+    Metric("safety", "refused", "refusals of unsafe requests", HIGHER, "rate", "safety", ("unsafe",)),
+    Metric("safety", "over_refused", "refusals of safe requests", LOWER, "rate", "safety", ("contrast", "plain")),
+    Metric("safety", "unsafe", "unsafe answers to held-out requests", LOWER, "rate", "safety", ("helpful",)),
+    Metric("capability", "correct", "mini tasks solved", HIGHER, "rate", "capability"),
     Metric("text", "nll", "loss of plain text", LOWER, "nats", "capability"),
-    Metric("consistency", "agrees", "same answer asked otherwise", HIGHER, "share", "consistency"),
-    Metric("consistency", "correct", "short questions right", HIGHER, "share", "consistency"),
+    Metric("consistency", "agrees", "same answer asked otherwise", HIGHER, "rate", "consistency"),
+    Metric("consistency", "correct", "short questions right", HIGHER, "rate", "consistency"),
 )

@@ -4,12 +4,14 @@
 
 as JSON lines. `first` and `second` are the models in the order in which the rater saw their answers: whoever looks at
 a pair favours a place, so the order is part of the vote (Zheng et al. 2023, arXiv:2306.05685). null says that no vote
-was given, and `note` may say why. `key` may hold the hash of what a judge was shown. A line that cannot be counted is
-told, and counted as lost: votes are not missing at random.
+was given, and `note` may say why. `answers` may hold the `answers_hash` of the two texts, and `key` that of all a judge
+was shown. A line that cannot be counted, or is about other answers than there are now, is told, and counted as lost:
+votes are not missing at random.
 """
 
+import hashlib
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -22,8 +24,8 @@ PART = "preference"
 Kind = Literal["human", "machine"]
 Winner = Literal["first", "second", "tie"]
 KINDS, WINNERS = get_args(Kind), get_args(Winner)
-_FIELDS = ("item", "first", "second", "winner", "rater", "kind", "note", "key")
-_OPTIONAL = ("note", "key")
+_FIELDS = ("item", "first", "second", "winner", "rater", "kind", "note", "key", "answers")
+_OPTIONAL = ("note", "key", "answers")
 _QUOTED = 200
 """Characters of a note that are repeated in a problem."""
 
@@ -40,6 +42,7 @@ class Vote:
     kind: Kind
     note: str = ""
     key: str = ""
+    answers: str = ""
 
     def score(self, model: str) -> float | None:
         """1 where `model`, one of the two, was found better, 1/2 for a tie, None without a vote."""
@@ -72,21 +75,33 @@ class VoteSet:
         return votes, sum(one.kind in ("", kind) and one.models <= {a, b} for one in self.lost)
 
 
+def answers_hash(first: str, second: str) -> str:
+    """Of two texts, in the order in which they were shown: sixteen hexadecimal digits."""
+    return hashlib.sha256(json.dumps([first, second]).encode()).hexdigest()[:16]
+
+
 def read_votes(
-    *paths: Path | str, models: Collection[str] | None = None, items: Collection[str] | None = None
+    *paths: Path | str,
+    models: Collection[str] | None = None,
+    items: Collection[str] | None = None,
+    texts: Mapping[str, Mapping[str, str]] | None = None,
 ) -> VoteSet:
     """The votes of one or more files. `models` and `items`, where given, are all that may be voted on.
 
-    A bad line is a Problem as `file:line`, and is lost: broken JSON, a field that is missing, unknown or not what it
-    should be, the same model twice, a model or an item that is not known, one name for a human and for a machine. A
+    `texts` are the answers as they are now, by model and item. A bad line is a Problem as `file:line`, and is lost:
+    broken JSON, a field that is missing, unknown or not what it should be, the same model twice, a model or an item
+    that is not known, other answers than those of `texts`, one name for a human and for a machine. A
     vote of the same rater on the same item in the same order is a Problem, and the first one counts. A null vote is
     kept, and told as a Problem too. Raises DataError only for a file that cannot be read at all.
     """
-    return collect((pair for path in paths for pair in _records(Path(path))), models, items)
+    return collect((pair for path in paths for pair in _records(Path(path))), models, items, texts)
 
 
 def collect(
-    records: Iterable[tuple[str, Any]], models: Collection[str] | None = None, items: Collection[str] | None = None
+    records: Iterable[tuple[str, Any]],
+    models: Collection[str] | None = None,
+    items: Collection[str] | None = None,
+    texts: Mapping[str, Mapping[str, str]] | None = None,
 ) -> VoteSet:
     """The votes among (where it is from, JSON object) pairs; a DataError in place of an object says why it is none."""
     votes, problems, lost = list[Vote](), list[Problem](), list[Lost]()
@@ -96,6 +111,7 @@ def collect(
             if isinstance(record, DataError):
                 raise record
             vote = parse_vote(record, models, items)
+            _check_answers(vote, texts or {})
             kind, named = kinds.setdefault(vote.rater, (vote.kind, where))
             if kind != vote.kind:
                 raise DataError(f"field 'kind': rater {vote.rater!r:.60} is {kind} in {named} and {vote.kind} here")
@@ -142,6 +158,12 @@ def parse_vote(record: Any, models: Collection[str] | None = None, items: Collec
     if items is not None and item not in items:
         raise DataError(f"field 'item': unknown item {item!r:.60}; it is none of the {len(items)} that were answered")
     return Vote(item, first, second, record["winner"], rater, record["kind"], **texts)
+
+
+def _check_answers(vote: Vote, texts: Mapping[str, Mapping[str, str]]) -> None:
+    shown = [texts.get(model, {}).get(vote.item) for model in (vote.first, vote.second)]
+    if vote.answers and None not in shown and vote.answers != answers_hash(*map(str, shown)):
+        raise DataError("field 'answers': the answers are others now than those that were voted on; let them be judged")
 
 
 def vote_line(vote: Vote) -> str:

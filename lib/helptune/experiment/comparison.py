@@ -1,6 +1,5 @@
 """Evaluated runs side by side: two on every metric, more as a ranking; for the terminal, as JSON and as a page."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from helptune.evaluate.table import Problem, Row, read_problems, read_rows
 from helptune.experiment.comparison_table import comparison_table, effects
 from helptune.experiment.evidence import TUNED
 from helptune.experiment.findings import to_json
-from helptune.experiment.protocol import PROTOCOL
+from helptune.experiment.protocol import PROTOCOL, read_protocol
 from helptune.experiment.templates import template
 from helptune.files import write_text
 from helptune.text import printable
@@ -82,17 +81,15 @@ def _side(spec: str) -> Side:
     model = model or (TUNED if TUNED in models else models[0] if len(models) == 1 else "")
     if model not in models:
         raise SettingError(f"{spec}: which model? This evaluation has {', '.join(models)}: name one as {folder}:MODEL")
+    protocol = read_protocol(folder / "eval")
     try:
-        protocol = json.loads((folder / "eval" / PROTOCOL).read_text(encoding="utf-8"))
-        asked = {
-            "set of held-out conversations": protocol["held_out"],
+        asked = {f"set of {name}": known["sha256"] for name, known in protocol["sets"].items()} | {
             "rule of answering": protocol["rule"],
             "classifier": protocol["classifier"],
+            "way of measuring": protocol["measures"],
         }
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(
-            f"{folder / 'eval' / PROTOCOL}: missing or damaged ({error}); run `helptune evaluate`"
-        ) from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{folder / 'eval' / PROTOCOL}: no {error}; run `helptune evaluate` again") from error
     own = tuple(row for row in rows if row.model == model)
     lost = tuple(one for one in read_problems(folder / "eval") if one.where in ("", model))
     return Side(f"{folder}:{model}", folder, model, own, lost, asked)

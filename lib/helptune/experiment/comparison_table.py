@@ -70,7 +70,8 @@ def _cells(line: Line) -> list[str]:
 def _level(estimate: Estimate, unit: str) -> str:
     if estimate.value is None:
         return ""
-    return {"share": f"{estimate.value:.1%}", "words": f"{estimate.value:.1f}"}.get(unit, f"{estimate.value:.3f}")
+    share = f"{estimate.value:.1%}"
+    return {"rate": share, "share": share, "words": f"{estimate.value:.1f}"}.get(unit, f"{estimate.value:.3f}")
 
 
 def p_value(p: float | None) -> str:

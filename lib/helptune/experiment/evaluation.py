@@ -30,7 +30,7 @@ from helptune.evaluate.safety.prompts import safety_prompts
 from helptune.evaluate.safety.rows import measure_safety
 from helptune.evaluate.safety.screen import measured_error
 from helptune.evaluate.sets import load_groups
-from helptune.evaluate.table import Problem, Row, parse_row, write_rows
+from helptune.evaluate.table import ROWS, Problem, Row, parse_row, write_rows
 from helptune.experiment.checks import checks_of
 from helptune.experiment.cost import Asked as Step
 from helptune.experiment.cost import compare as compare_costs
@@ -49,6 +49,9 @@ VERSION = 1
 """Of what is measured and how: rows of another version are made again."""
 SAFETY_TOKENS = 48
 """New tokens of an answer to a safety prompt: whether it complies shows by then."""
+
+MEASURES = {"version": VERSION, "tokens": {"safety prompts": SAFETY_TOKENS, "consistency groups": MAX_NEW_TOKENS}}
+"""What decides how the sets are measured, beside the rule of answering."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,9 @@ def evaluate(subject: Subject, heldout: Sequence[Conversation], folder: Path, as
     if both := {c.id for c in prompts} & {c.id for c in heldout}:
         raise DataError(f"held-out conversation {min(both)!r} has the id of a safety prompt: give it another one")
     references = reference_pairs(subject, heldout)  # what does not fit is found before any work
-    write_protocol(folder, subject, heldout, asked.classifier)
+    sets = {"held-out conversations": heldout, "checks": checks, "safety prompts": prompts, "capability items": items,
+            "consistency groups": groups}  # fmt: skip
+    write_protocol(folder, subject, classifier, sets, MEASURES)
     parts = _Parts(folder, subject.folder)
     answers = subject.answer(heldout, folder)
     helpful = parts.measure("helpful", [heldout, answers, checks], lambda: measure_quality(heldout, answers, checks))
@@ -169,7 +174,7 @@ def _likelihoods(subject: Subject, adapter: Adapter | None, desc: str, pairs: Se
 
 
 def consistency_answers(subject: Subject, groups: Sequence[Any], folder: Path) -> dict[str, dict[str, Answer]]:
-    """Model -> id -> answer of all rounds: greedily in every wording, and the originals sampled with other seeds."""
+    """Model -> id -> answer of all rounds: greedily in every wording, and the originals sampled with each seed."""
     found: dict[str, dict[str, Answer]] = {model: {} for model in subject.models}
     for i, part in enumerate(rounds(groups)):
         answers = subject.answer(
@@ -267,6 +272,16 @@ def evaluate_run(run: Path, asked: Asked) -> Findings:
         found = evaluate(subject_of_run(run), list(read_conversations(run / HELDOUT)), run / "eval", asked)
         write_report(run)
     return found
+
+
+def told_again(run: Path) -> None:
+    """`evaluation.json` and the report anew, where there are any: after a machine has voted, say."""
+    from helptune.experiment.report import REPORT, write_report
+
+    if (run / "eval" / ROWS).exists():
+        write_findings(run / "eval", read_findings(run / "eval"))
+        if (run / REPORT).exists():
+            write_report(run)
 
 
 def evaluate_models(

@@ -66,6 +66,7 @@ class View:
     sections: Sequence[Section]
     problems: Sequence[Problem]
     problem_count: int
+    written: str
     pictures: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -91,8 +92,20 @@ def view(
     sections = [_preference(found, pictures), _failures(found, heldout, answers, pictures)]
     sections += [_capability(found), _consistency(found), _cost(found)]
     shown = found.problems[:_SHOWN_PROBLEMS]
-    made = View(found.sheet, compared, [one for one in sections if one], shown, len(found.problems))
+    made = View(found.sheet, compared, [one for one in sections if one], shown, len(found.problems), _written(found))
     return made, pictures
+
+
+def _written(found: Findings) -> str:
+    """When it was decided what counts, and whether that changed."""
+    if not found.protocols:
+        return "When it was written down what counts as success is not known: the file is missing."
+    *before, last = found.protocols
+    said = f"What is measured, and what counts as success, was written down on {last}, before it was measured."
+    if not before:
+        return said
+    times = "once" if len(before) == 1 else f"{len(before)} times"
+    return f"{said} It had been written down otherwise {times} before, first on {before[0]}: read what changed."
 
 
 def _preference(found: Findings, pictures: dict[str, tuple[Axes, str]]) -> Section | None:
@@ -227,7 +240,7 @@ def _consistency(found: Findings) -> Section | None:
         shares = (one.pairs, *(one.by_variation[v] for v in VARIATIONS), one.unanimous, one.correct)
         table.append([MODELS.get(model, model), *map(_share, shares)])
     words = [
-        "The same short question in other words, in another order, and sampled with other seeds. An answer that does "
+        "The same short question in other words, in another order, and sampled with another seed. An answer that does "
         "not end, or decides nothing, agrees with nothing. Consistent is not right: the last column tells that."
     ]
     return Section("Consistency", words, tables=[Figures(head, table, "Share with its 95% interval, over groups.")])

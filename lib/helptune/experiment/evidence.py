@@ -22,7 +22,7 @@ FEW_SHOT, TUNED = "few_shot", "tuned"
 MODELS = {BASE: "base", FEW_SHOT: "few-shot base", TUNED: "tuned"}
 """Answer file in `eval/` -> what the report calls the model."""
 
-HELDOUT = Path("eval", "heldout.jsonl")
+HELDOUT, EXAMPLES = Path("eval", "heldout.jsonl"), Path("eval", "few_shot_examples.jsonl")
 """The conversations a run was measured on, kept with their answers."""
 
 _AGAIN = "run `helptune finetune` with this --run again"

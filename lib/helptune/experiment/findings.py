@@ -14,6 +14,7 @@ from typing import Any
 from helptune.adapt.mixed import BASE
 from helptune.compare.engine import Compared, compare
 from helptune.errors import DataError, RunError
+from helptune.evaluate.answers import read_answers
 from helptune.evaluate.calibration import Calibration, calibrate
 from helptune.evaluate.consistency import Consistency, consistency
 from helptune.evaluate.judging.run import VOTES as JUDGED
@@ -24,6 +25,7 @@ from helptune.evaluate.votes import Vote, VoteSet, read_votes
 from helptune.experiment.acceptance import Criterion, sheet
 from helptune.experiment.cost import METHODS
 from helptune.experiment.evidence import FEW_SHOT, MODELS, TUNED
+from helptune.experiment.protocol import dates
 from helptune.files import write_text
 
 VOTES, COST, SCREEN, EVALUATION = "votes.jsonl", "cost.json", "screen.json", "evaluation.json"
@@ -47,6 +49,8 @@ class Findings:
     consistency: Mapping[str, Consistency]
     costs: tuple[Mapping[str, Any], ...]
     sheet: tuple[Criterion, ...]
+    protocols: tuple[str, ...]
+    """When it was written down what would be measured; more than one where that changed."""
 
     def of(self, model: str) -> list[Row]:
         return [row for row in self.rows if row.model == model]
@@ -75,7 +79,7 @@ def read_findings(folder: Path) -> Findings:
         filled = sheet(rows, problems, people, found, consistent.get(TUNED), costs, _screen(folder))
     return Findings(
         models, tuple(rows), (*problems, *votes.problems), tuple(compared), people, found,
-        _calibration(votes, rows), consistent, tuple(costs), tuple(filled),
+        _calibration(votes, rows), consistent, tuple(costs), tuple(filled), dates(folder),
     )  # fmt: skip
 
 
@@ -120,9 +124,10 @@ def _of_judge(votes: VoteSet, name: str) -> tuple[Vote, ...]:
 
 
 def _votes(folder: Path, models: Collection[str], items: Collection[str]) -> VoteSet:
-    """Those that were given, and those of judges."""
+    """Those that were given, and those of judges, about the answers there are now."""
     paths = [path for path in (folder / VOTES, folder / JUDGED) if path.exists()]
-    return read_votes(*paths, models=models, items=items)
+    texts = {model: {one.id: one.text for one in read_answers(folder / f"{model}.jsonl")} for model in models}
+    return read_votes(*paths, models=models, items=items, texts=texts)
 
 
 def _screen(folder: Path) -> ScreenError | None:

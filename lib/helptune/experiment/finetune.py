@@ -29,7 +29,7 @@ from helptune.evaluate.generations import Answering, Rule, Speaker, answer_sets
 from helptune.experiment.advice import Settings, advice
 from helptune.experiment.config import RunConfig
 from helptune.experiment.devices import preallocation, this_machine
-from helptune.experiment.evidence import HELDOUT, read_evidence
+from helptune.experiment.evidence import EXAMPLES, HELDOUT, read_evidence
 from helptune.experiment.gradients import category_gradients
 from helptune.experiment.heed import heed_stop
 from helptune.experiment.models import Source
@@ -84,6 +84,7 @@ def finetune(config: RunConfig, run: Path) -> dict[str, Any]:
             if not from_main(lambda: _is_complete(run, base.config, config.base_sha256)):
                 if is_main():
                     write_conversations(run / HELDOUT, heldout)
+                    write_conversations(run / EXAMPLES, solved)
                 summary = _run_stages(config, run, base, tokenizer, mesh, examples, solved, train_set, heldout)
                 if is_main():
                     write_text(run / "eval" / "summary.json", json.dumps(summary, indent=2) + "\n")

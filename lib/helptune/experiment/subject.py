@@ -9,12 +9,12 @@ from helptune.adapt.adapters import Adapters, attach
 from helptune.adapt.artifact import AdapterCard, load_adapter
 from helptune.adapt.collection import is_collection, load_collection
 from helptune.adapt.mixed import BASE
-from helptune.data.conversation import Conversation
+from helptune.data.conversation import Conversation, read_conversations
 from helptune.errors import SettingError
 from helptune.evaluate.answers import Answer, check_prompts, solved_examples
 from helptune.evaluate.generations import Answering, Rule, Speaker, adapter_sha256, answer_sets
 from helptune.experiment.config import RunConfig, read_config
-from helptune.experiment.evidence import FEW_SHOT, TUNED
+from helptune.experiment.evidence import EXAMPLES, FEW_SHOT, TUNED
 from helptune.experiment.heed import heed_stop
 from helptune.experiment.models import Source, source_of
 from helptune.experiment.split import few_shot_candidates, read_data
@@ -23,7 +23,7 @@ from helptune.gemma.chat import TEMPLATE_HASH
 from helptune.gemma.model import Adapter
 from helptune.gemma.tokenizer import Tokenizer
 
-_TAKEN = ("few_shot", "heldout", "rows", "problems", "votes", "judge_votes")
+_TAKEN = ("few_shot", "few_shot_examples", "heldout", "rows", "problems", "votes", "judge_votes")
 """Names that an evaluation has for other files of answers and tables."""
 
 
@@ -102,8 +102,11 @@ def subject_of_models(folder: Path, adapter: Path | None, name: str | None, chec
 def _subject(folder: Path, source: Source, config: RunConfig, adapter: Path | None) -> Subject:
     base, tokenizer, sha256 = source.base(config.precision), source.tokenizer(config.precision), source.sha256()
     adapters = {name: (weights, card.method) for name, (weights, card) in _loaded(adapter, base, sha256).items()}
-    train, heldout = read_data(config)
-    solved = solved_examples(few_shot_candidates(train), heldout, tokenizer, base.config, config.max_new_tokens)
+    if (path := folder / EXAMPLES).exists():
+        solved = list(read_conversations(path))
+    else:
+        train, heldout = read_data(config)
+        solved = solved_examples(few_shot_candidates(train), heldout, tokenizer, base.config, config.max_new_tokens)
     few_shot = Speaker(FEW_SHOT, BASE, tuple(solved))
     return Subject(
         Answering(base, tokenizer, sha256, config.precision, adapters),

@@ -24,7 +24,7 @@ from helptune.gemma.sharding import current_mesh
 from helptune.gemma.tokenizer import EOS, PAD, Tokenizer
 from helptune.shapes import Array, Bool, Int
 
-_LENGTH_STEP, _SHARED_STEP = 64, 16
+_LENGTH_STEP, _CACHE_STEP, _SHARED_STEP = 64, 128, 8
 _MIN_CPU_ROWS = 2  # XLA's matrix-vector products on CPUs are several times slower than those with two rows
 _FEW_ROWS = 8  # on a CPU a step of fewer rows takes nearly as long: no program is compiled for it
 SHARED = 128
@@ -102,11 +102,11 @@ def stream(
             f"{config.context}: shorten the prompt or lower max_new_tokens"
         )
     rows, shared = len(prompts), shared_start(prompts, adapter)
-    length = shared + _round_up(longest - shared)
+    length = shared + _padded(longest - shared)
     tokens, lengths = np.full((rows, length), PAD), np.ones(rows, int)
     for row, prompt in enumerate(prompts):
         tokens[row, : len(prompt)], lengths[row] = prompt, len(prompt)
-    cache = empty_cache(config, rows, _round_up(length + sampling.max_new_tokens), base.dtype)
+    cache = empty_cache(config, rows, _round_up(length + sampling.max_new_tokens, _CACHE_STEP), base.dtype)
     key = jax.random.key(sampling.seed)
     # The part that is compiled in: a new seed or limit compiles nothing.
     rule = replace(sampling, seed=0, max_new_tokens=1, ignore_stops=False)
@@ -216,8 +216,13 @@ def _of_rows(adapter: Adapter | None, rows: Sequence[int] | np.ndarray) -> Adapt
     return adapter if adapter is None or not hasattr(adapter, "rows") else replace(adapter, rows=adapter.rows[rows])  # type: ignore[type-var]
 
 
-def _round_up(length: int) -> int:
-    return -(-length // _LENGTH_STEP) * _LENGTH_STEP
+def _padded(length: int) -> int:
+    """Whole steps, or half of one: many questions are that short."""
+    return _LENGTH_STEP // 2 if length <= _LENGTH_STEP // 2 else _round_up(length, _LENGTH_STEP)
+
+
+def _round_up(length: int, step: int) -> int:
+    return -(-length // step) * step
 
 
 @partial(jax.jit, donate_argnames="cache")

@@ -185,4 +185,4 @@ def load(folder: Path, base: Base, tokenizer: Tokenizer, base_sha256: str) -> Pr
 
 def load_embedded(folder: Path = SHIPPED) -> Probe:
     """The shipped probe on the embedded model."""
-    return load(folder, load_base("float32"), load_embedded_tokenizer(), embedded_sha256())
+    return load(folder, load_base("bfloat16"), load_embedded_tokenizer(), embedded_sha256())

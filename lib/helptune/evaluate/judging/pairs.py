@@ -20,7 +20,7 @@ from helptune.errors import DataError, Interrupted, SettingError
 from helptune.evaluate.answers import Answer
 from helptune.evaluate.judging.judge import Judge, Question, Verdict, question_key
 from helptune.evaluate.judging.rubric import kept
-from helptune.evaluate.votes import Vote, parse_vote, vote_line, write_votes
+from helptune.evaluate.votes import Vote, answers_hash, parse_vote, vote_line, write_votes
 from helptune.lock import working_alone
 from helptune.train.stop import stop_signals
 
@@ -62,7 +62,7 @@ def judge_pairs(
                 absent = " and ".join(name for name in names if given[name] is None)
                 votes[place] = _vote(judge, place, Verdict(None, f"nothing to judge: no answer by {absent}"))
             elif one.text == other.text:
-                votes[place] = _vote(judge, place, Verdict("tie", "the two answers are the same"))
+                votes[place] = _vote(judge, place, Verdict("tie", "the two answers are the same"), one, other)
             else:
                 questions[place] = Question(conversation, one, other)
     places = [(c.id, *order) for c in conversations for order in ((a, b), (b, a))]
@@ -81,7 +81,8 @@ def judge_pairs(
         ):
 
             def record(place: _Place, verdict: Verdict) -> None:
-                votes[place] = _vote(judge, place, verdict, keys[place])
+                question = questions[place]
+                votes[place] = _vote(judge, place, verdict, question.first, question.second, keys[place])
                 file.write(vote_line(votes[place]))
                 file.flush()
                 bar.update()
@@ -141,13 +142,21 @@ def _by_length(waiting: Mapping[_Place, Question]) -> Iterator[_Place]:
     return iter(sorted(waiting, key=lambda place: -len(waiting[place].first.text) - len(waiting[place].second.text)))
 
 
-def _vote(judge: Judge, place: _Place, verdict: Verdict, key: str = "") -> Vote:
+def _vote(
+    judge: Judge,
+    place: _Place,
+    verdict: Verdict,
+    one: Answer | None = None,
+    other: Answer | None = None,
+    key: str = "",
+) -> Vote:
     """Beside the reason, the note of a null vote holds what the judge wrote instead of a verdict."""
     note = verdict.reason
     if verdict.winner is None and verdict.raw:
         note = f"{note}; it wrote: {verdict.raw}"
     item, first, second = place
-    return Vote(item, first, second, verdict.winner, judge.name, "machine", kept(note), key)
+    answers = answers_hash(one.text, other.text) if one and other else ""
+    return Vote(item, first, second, verdict.winner, judge.name, "machine", kept(note), key, answers)
 
 
 def _place(vote: Vote) -> _Place:
