@@ -24,6 +24,7 @@ from helptune.experiment.comparison_table import ROWS_FILE, Figures, comparison_
 from helptune.experiment.cost import METHODS
 from helptune.experiment.evidence import MODELS, TUNED
 from helptune.experiment.findings import Findings
+from helptune.experiment.likeness import likeness
 from helptune.text import printable
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ def view(
             }
         )
     sections = [_preference(found, pictures), _failures(found, heldout, answers, pictures)]
+    words = ["A right answer in other words is unlike its reference: read these beside the rest, and not alone."]
+    sections.append(Section("Likeness to the references", words, tables=[likeness(heldout, answers)]))
     sections += [_capability(found), _consistency(found), _cost(found)]
     shown = found.problems[:_SHOWN_PROBLEMS]
     made = View(found.sheet, compared, [one for one in sections if one], shown, len(found.problems), _written(found))
