@@ -72,9 +72,12 @@ class View:
 
 
 def view(
-    found: Findings, heldout: Sequence[Conversation], answers: Mapping[str, Mapping[str, Answer]]
+    found: Findings,
+    heldout: Sequence[Conversation],
+    answers: Mapping[str, Mapping[str, Answer]],
+    protocols: Sequence[str],
 ) -> tuple[View, dict[str, tuple[Axes, str]]]:
-    """The sections, and the pictures they name, still to be made into SVG."""
+    """The sections, and the pictures they name, still to be made into SVG. `protocols` are the dates of `protocol`."""
     pictures: dict[str, tuple[Axes, str]] = {}
     compared = []
     for one in found.compared:
@@ -95,15 +98,17 @@ def view(
     sections.append(Section("Likeness to the references", words, tables=[likeness(heldout, answers)]))
     sections += [_capability(found), _consistency(found), _cost(found)]
     shown = found.problems[:_SHOWN_PROBLEMS]
-    made = View(found.sheet, compared, [one for one in sections if one], shown, len(found.problems), _written(found))
+    made = View(
+        found.sheet, compared, [one for one in sections if one], shown, len(found.problems), _written(protocols)
+    )
     return made, pictures
 
 
-def _written(found: Findings) -> str:
+def _written(protocols: Sequence[str]) -> str:
     """When it was decided what counts, and whether that changed."""
-    if not found.protocols:
+    if not protocols:
         return "When it was written down what counts as success is not known: the file is missing."
-    *before, last = found.protocols
+    *before, last = protocols
     said = f"What is measured, and what counts as success, was written down on {last}, before it was measured."
     if not before:
         return said

@@ -25,7 +25,6 @@ from helptune.evaluate.votes import Vote, VoteSet, read_votes
 from helptune.experiment.acceptance import Criterion, sheet
 from helptune.experiment.cost import METHODS
 from helptune.experiment.evidence import FEW_SHOT, MODELS, TUNED
-from helptune.experiment.protocol import dates
 from helptune.files import write_text
 
 VOTES, COST, SCREEN, EVALUATION = "votes.jsonl", "cost.json", "screen.json", "evaluation.json"
@@ -49,8 +48,6 @@ class Findings:
     consistency: Mapping[str, Consistency]
     costs: tuple[Mapping[str, Any], ...]
     sheet: tuple[Criterion, ...]
-    protocols: tuple[str, ...]
-    """When it was written down what would be measured; more than one where that changed."""
 
     def of(self, model: str) -> list[Row]:
         return [row for row in self.rows if row.model == model]
@@ -79,7 +76,7 @@ def read_findings(folder: Path) -> Findings:
         filled = sheet(rows, problems, people, found, consistent.get(TUNED), costs, _screen(folder))
     return Findings(
         models, tuple(rows), (*problems, *votes.problems), tuple(compared), people, found,
-        _calibration(votes, rows), consistent, tuple(costs), tuple(filled), dates(folder),
+        _calibration(votes, rows), consistent, tuple(costs), tuple(filled),
     )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from helptune.experiment.evaluation_view import View, view
 from helptune.experiment.evidence import HELDOUT, MODELS, Evidence, read_evidence, verdict
 from helptune.experiment.findings import read_findings
 from helptune.experiment.gradient_report import gradient_section
+from helptune.experiment.protocol import dates
 from helptune.experiment.templates import template
 from helptune.files import write_whole
 
@@ -117,7 +118,7 @@ def _evaluation(run: Path, heldout: Sequence[Conversation], evidence: Evidence) 
     if not (run / "eval" / ROWS).exists():
         return None, {}
     answers = {name: {answer.id: answer for answer in own} for name, own in evidence.answers.items()}
-    return view(read_findings(run / "eval"), heldout, answers)
+    return view(read_findings(run / "eval"), heldout, answers, dates(run / "eval"))
 
 
 def _pictures(evidence: Evidence) -> dict[str, tuple[Markup, str]]:
