@@ -108,6 +108,25 @@ def judge(
     print(to_json(found) if as_json else "\n".join(sentences(found)))
 
 
+@evaluate.command("export")
+def export(
+    out: Annotated[Path, typer.Option(help="A new file.")],
+    run: RunDir = Path("runs/first"),
+    a: Annotated[str, typer.Option("--a", help="One model of the run: base, few_shot, tuned.")] = "base",
+    b: Annotated[str, typer.Option("--b", help="The other one.")] = "tuned",
+) -> None:
+    """Write the held-out prompts, the answers of two models and all votes on them for LLM Comparator, as JSON.
+
+    Example: [bold]helptune evaluate export --run runs/first --out comparator.json[/bold]
+    """
+    from helptune.experiment.side_by_side import export_sides
+
+    found = export_sides(run, out, a, b)
+    for problem in found.problems:
+        print(f"not counted: {printable(problem.where)}: {printable(problem.what)}", file=sys.stderr)
+    print(f"{out}: {found.prompts} prompts with the answers of {a} and {b}, {found.votes} votes on them")
+
+
 @evaluate.command("power")
 def power(
     preferred: Annotated[float, typer.Option(help="The share of votes to be exceeded.")] = 0.75,

@@ -4,6 +4,8 @@ import pytest
 
 from helptune.adapt.artifact import AdapterCard, save_adapter
 from helptune.adapt.lora import LoraConfig
+from helptune.data.conversation import Conversation, Message, write_conversations
+from helptune.evaluate.answers import Answer, write_answers
 from helptune.experiment.config import RunConfig
 from helptune.experiment.runs import open_run
 
@@ -27,6 +29,23 @@ def other_configuration(folder):
 def foreign_adapter(folder):
     save_adapter(folder, {}, AdapterCard("tiny-3", "0" * 64, LoraConfig()))
     return ["chat", "--adapter", folder, "--prompt", "hi"], "trained for base weights (sha256) '0000"
+
+
+def answered(folder):
+    """A run of one prompt that only the base answered, and the arguments that export it."""
+    one = Conversation("a", "test", "Apache-2.0", (Message("user", "Why?"), Message("assistant", "So.")))
+    write_conversations(folder / "eval" / "heldout.jsonl", [one])
+    write_answers(folder / "eval" / "base.jsonl", [Answer("a", "Because.", True, 1)])
+    return ["evaluate", "export", "--run", folder, "--out", folder / "c.json"]
+
+
+def written_over(folder):
+    (folder / "c.json").write_text("{}")
+    return answered(folder), "c.json: exists; name a new file"
+
+
+def unanswered(folder):
+    return [*answered(folder), "--b", "nobody"], "nobody.jsonl: no answers of 'nobody' in this run"
 
 
 def scored(text):
@@ -133,6 +152,12 @@ MISTAKES = {
         ["evaluate", "judge", "--run", folder, "--votes", folder / "no.jsonl"],
         "no.jsonl: cannot be read",
     ),
+    "an export of nothing": lambda folder: (
+        ["evaluate", "export", "--run", folder / "no", "--out", folder / "c.json"],
+        "heldout.jsonl: is not there",
+    ),
+    "an export over a file": written_over,
+    "an export of an unknown model": unanswered,
     "a share of votes that is none": lambda folder: (["evaluate", "power", "--preferred", "75"], "75"),
     "one run to compare": lambda folder: (["compare", folder], "name two runs at least"),
     "runs that were not evaluated": lambda folder: (["compare", folder / "a", folder / "b"], "rows.jsonl: cannot be"),

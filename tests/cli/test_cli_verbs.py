@@ -10,7 +10,10 @@ import typer
 from typer.testing import CliRunner
 
 from helptune import cli
+from helptune.data.conversation import Conversation, Message, write_conversations
 from helptune.errors import Interrupted
+from helptune.evaluate.answers import Answer, write_answers
+from helptune.evaluate.votes import Vote, write_votes
 from helptune.experiment.config import RunConfig
 
 VERBS = [
@@ -44,6 +47,7 @@ VERBS = [
     "data safety",
     "data screen",
     "evaluate judge",
+    "evaluate export",
     "evaluate power",
     "evaluate harness",
     "compare",
@@ -204,6 +208,19 @@ def test_watch_shows_a_run_and_fails_with_one_that_failed(helptune, tmp_path):
     assert code == 0
     assert "stopped: at step 1 of 3; the same command goes on" in out
     assert helptune("watch", "--run", tmp_path / "none")[0] == 1
+
+
+def test_export_says_what_the_file_holds_and_what_does_not_count(helptune, tmp_path):
+    one = Conversation("a", "test", "Apache-2.0", (Message("user", "Why?"), Message("assistant", "So.")))
+    folder, out = tmp_path / "run" / "eval", tmp_path / "c.json"
+    write_conversations(folder / "heldout.jsonl", [one])
+    for model in ("base", "tuned"):
+        write_answers(folder / f"{model}.jsonl", [Answer("a", "Because.", True, 1)])
+    write_votes(folder / "votes.jsonl", [Vote(item, "tuned", "base", "first", "ann", "human") for item in "ab"])
+    code, said, told = helptune("evaluate", "export", "--run", tmp_path / "run", "--out", out)
+    assert (code, said) == (0, f"{out}: 1 prompts with the answers of base and tuned, 1 votes on them\n")
+    assert told.startswith(f"not counted: {folder / 'votes.jsonl'}:2: field 'item': unknown item 'b'")
+    assert json.loads(out.read_text())["examples"][0]["output_text_b"] == "Because."
 
 
 def test_the_module_is_the_command():

@@ -57,7 +57,7 @@ def read_findings(folder: Path) -> Findings:
     """Of a run's `eval/`. Raises RunError for a file that is missing or damaged."""
     rows, problems = read_rows(folder), read_problems(folder)
     models = tuple(dict.fromkeys(row.model for row in rows))
-    votes = _votes(folder, models, {row.item for row in rows if row.part == "helpful"})
+    votes = votes_about(folder, models, {row.item for row in rows if row.part == "helpful"})
     costs = _costs(folder / COST)
     of = {model: [row for row in rows if row.model == model] for model in models}
     compared = [
@@ -120,7 +120,7 @@ def _of_judge(votes: VoteSet, name: str) -> tuple[Vote, ...]:
     return tuple(vote for vote in votes.votes if vote.rater == name)
 
 
-def _votes(folder: Path, models: Collection[str], items: Collection[str]) -> VoteSet:
+def votes_about(folder: Path, models: Collection[str], items: Collection[str]) -> VoteSet:
     """Those that were given, and those of judges, about the answers there are now."""
     paths = [path for path in (folder / VOTES, folder / JUDGED) if path.exists()]
     texts = {model: {one.id: one.text for one in read_answers(folder / f"{model}.jsonl")} for model in models}

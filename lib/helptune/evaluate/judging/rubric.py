@@ -54,7 +54,7 @@ _FENCED = re.compile(r"```(?:json)?\s*\n(.*)\n\s*```", re.S)
 
 def prompt_text(question: Question, reply: str) -> str:
     """Rubric, material and how to `reply`, as one user message: some chat templates know no system role."""
-    request = _request(question.conversation.prompt)
+    request = request_text(question.conversation.prompt)
     parts = {"REQUEST": request, "ANSWER A": question.first.text, "ANSWER B": question.second.text}
     parts = {name: shown(text) for name, text in parts.items()}
     mark = _mark(parts.values())
@@ -97,7 +97,8 @@ def kept(text: str) -> str:
     return printable(text.strip()[:KEPT])
 
 
-def _request(messages: Sequence[Message]) -> str:
+def request_text(messages: Sequence[Message]) -> str:
+    """One turn as it is; of several, who says what."""
     if len(messages) == 1:
         return messages[0].content
     return "\n\n".join(f"{_ROLES[message.role]}: {message.content}" for message in messages)

@@ -31,7 +31,7 @@ def judge_run(
     two do.
     """
     folder, conversations = run / "eval", heldout_of(run)
-    of_a, of_b = _answers(folder, a), _answers(folder, b)
+    of_a, of_b = answers_of(folder, a), answers_of(folder, b)
     votes = judge_pairs(judge, conversations, of_a, of_b, (a, b), out or folder / VOTES)
     return judge_report(votes, a, b, human_votes, own=own)
 
@@ -44,7 +44,8 @@ def heldout_of(run: Path) -> list[Conversation]:
     return list(read_conversations(path))
 
 
-def _answers(folder: Path, model: str) -> dict[str, Answer]:
+def answers_of(folder: Path, model: str) -> dict[str, Answer]:
+    """By id, of one model in a run's `eval/`. Raises RunError where it has none."""
     path = folder / f"{model}.jsonl"
     if path.parent != folder or not path.is_file():
         raise RunError(f"{path}: no answers of {model!r} in this run; base, few_shot and tuned are the usual ones")
