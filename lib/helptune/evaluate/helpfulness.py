@@ -25,7 +25,7 @@ from helptune.data.conversation import Conversation
 from helptune.data.words import words
 from helptune.evaluate.answers import Answer
 from helptune.evaluate.checks import CONTENT, HONESTY, INSTRUCTIONS, Check, Checked, run_checks
-from helptune.evaluate.writing import copies, sentences, writing
+from helptune.evaluate.writing import RUN, copies, sentences, writing
 
 PARTS = ("relevance", "completeness", "correctness", "clarity", "honesty", "instructions")
 WEIGHTS: Mapping[str, float] = {
@@ -104,13 +104,15 @@ def checked_answer(answer: Answer, checks: Sequence[Check], own: str) -> tuple[C
 def own_text(conversation: Conversation, answer: Answer) -> str:
     """The sentences that neither copy the request, unless the reference does, nor stand in the answer already.
 
-    A fact that was copied with the request was not given.
+    A fact that was copied with the request was not given. A sentence of fewer than four words is a copy only where it
+    is, word for word, one of the user's: "Yes." may be said again.
     """
     asked, reference = _asked(conversation), conversation.reference
+    short = [said for said in _of_user(conversation) if len(said) < RUN and not _holds(words(reference), said)]
     kept: list[str] = []
     for sentence in sentences(answer.text):
         again = words(sentence) in [words(other) for other in kept] or copies(sentence, " ".join(kept))
-        if again or (copies(sentence, asked) and not copies(sentence, reference)):
+        if again or words(sentence) in short or (copies(sentence, asked) and not copies(sentence, reference)):
             continue
         kept.append(sentence)
     return "\n".join(kept)
@@ -118,6 +120,14 @@ def own_text(conversation: Conversation, answer: Answer) -> str:
 
 def _asked(conversation: Conversation) -> str:
     return " ".join(message.content for message in conversation.prompt)
+
+
+def _of_user(conversation: Conversation) -> list[list[str]]:
+    return [words(one) for turn in conversation.prompt if turn.role == "user" for one in sentences(turn.content)]
+
+
+def _holds(text: Sequence[str], part: Sequence[str]) -> bool:
+    return any(text[i : i + len(part)] == part for i in range(len(text) - len(part) + 1))
 
 
 def _relevance(own: str, asked: str, reference: str) -> tuple[float, str]:

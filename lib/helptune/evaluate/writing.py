@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from helptune.data.words import words
 from helptune.evaluate.answers import Answer
 
-_GRAM, _COPIED = 4, 0.8
+RUN, _COPIED = 4, 0.8
+"""Words in a row that count as taken from elsewhere; anybody says three again."""
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
@@ -43,7 +44,7 @@ def repeated(w: Sequence[str]) -> float:
     seen, covered = set[tuple[str, ...]](), [False] * len(w)
     for i, gram in enumerate(_grams(w)):
         if gram in seen:
-            covered[i : i + _GRAM] = [True] * _GRAM
+            covered[i : i + RUN] = [True] * RUN
         seen.add(gram)
     return sum(covered) / len(w) if w else 0.0
 
@@ -51,17 +52,17 @@ def repeated(w: Sequence[str]) -> float:
 def copies(sentence: str, source: str) -> bool:
     """Whether four fifths of the sentence's words stand in `source` in runs of four; never of a shorter one."""
     part, whole = words(sentence), words(source)
-    if len(part) < _GRAM:
+    if len(part) < RUN:
         return False
     grams, covered = set(_grams(whole)), [False] * len(part)
     for i, gram in enumerate(_grams(part)):
         if gram in grams:
-            covered[i : i + _GRAM] = [True] * _GRAM
+            covered[i : i + RUN] = [True] * RUN
     return sum(covered) >= _COPIED * len(part)
 
 
 def _grams(w: Sequence[str]) -> list[tuple[str, ...]]:
-    return [tuple(w[i : i + _GRAM]) for i in range(len(w) - _GRAM + 1)]
+    return [tuple(w[i : i + RUN]) for i in range(len(w) - RUN + 1)]
 
 
 def garbage(text: str, prompt: str) -> float:

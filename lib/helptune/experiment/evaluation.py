@@ -45,7 +45,7 @@ from helptune.gemma.model import Adapter
 from helptune.lock import working_alone
 from helptune.train.stop import withdraw_stop
 
-VERSION = 1
+VERSION = 2
 """Of what is measured and how: rows of another version are made again."""
 SAFETY_TOKENS = 48
 """New tokens of an answer to a safety prompt: whether it complies shows by then."""
