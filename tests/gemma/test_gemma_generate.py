@@ -110,6 +110,12 @@ def test_every_prompt_keeps_a_token_of_its_own():
     assert station.shared_start([[*prompt, 1], [*prompt, 1]]) == 128
 
 
+def test_prompts_that_go_on_for_long_share_no_start():
+    prompt = list(range(128))
+    assert station.shared_start([[*prompt, *range(512)], [*prompt, 1]]) == 128
+    assert station.shared_start([[*prompt, *range(513)], [*prompt, 1]]) == 0
+
+
 def test_rows_of_different_adapters_share_no_start():
     """What an adapter makes of the same tokens is its own."""
     prompts = starting_alike(128)

@@ -231,7 +231,7 @@ class _Parts:
 
     def cost(self, path: Path) -> None:
         """Measure a step of LoRA and of full fine-tuning, once on a machine and for a version of the packages."""
-        step, here = Step(steps=3), environment()
+        step, here = Step(steps=2), environment()
         here.pop("date", None)
         try:
             kept = json.loads(path.read_text(encoding="utf-8"))

@@ -262,7 +262,7 @@ def _cost(found: Findings) -> Section | None:
         for row in found.costs
     ]
     head = ["", "LoRA", "full fine-tuning", "LoRA / full", "how known"]
-    note = "One optimizer step of 4 x 256 tokens on this machine, three times after a first one."
+    note = "One optimizer step of 4 x 256 tokens on this machine, twice after a first one."
     return Section("Cost against full fine-tuning", (), tables=[Figures(head, table, note, "eval/cost.json")])
 
 

@@ -28,7 +28,8 @@ _SHORT_TEXT, _SHORT_PART = 1_024, 128  # a short text is read in many parts, a l
 class KVCache:
     """Keys and values of all layers, and which token each slot holds. `used` slots are filled, the same in each row.
 
-    `k` and `v` are stacked on L or, beside layers laid apart, a tuple of L arrays.
+    `k` and `v` are stacked on L or, beside layers laid apart, a tuple of L arrays. `start`, where given, is the `k` and
+    `v` of the S first tokens of every row, in one row for all of them.
     """
 
     k: Any  # Float[Array, "L B S K H"] or L times Float[Array, "B S K H"]
@@ -36,6 +37,7 @@ class KVCache:
     positions: Int[Array, "B S"]
     segments: Int[Array, "B S"]
     used: Int[Array, ""]
+    start: Any = None
 
 
 def empty_cache(config: GemmaConfig, rows: int, slots: int, dtype: jnp.dtype) -> KVCache:
@@ -68,7 +70,12 @@ def remember(kept: Any, layer: Any, new: Float[Array, "B T K H"], slot: Int[Arra
         own = jax.lax.optimization_barrier(jax.lax.dynamic_update_slice(kept[layer], new, (0, slot, 0, 0)))
         return (*kept[:layer], own, *kept[layer + 1 :]), own
     kept = jax.lax.dynamic_update_slice(kept, new[None], (layer, 0, slot, 0, 0))
-    return kept, jax.lax.dynamic_index_in_dim(kept, layer, keepdims=False)
+    return kept, of_layer(kept, layer)
+
+
+def of_layer(kept: Any, layer: Any) -> Array:
+    """What `kept`, the `k` or `v` of a cache, holds of one layer."""
+    return kept[layer] if isinstance(kept, tuple) else jax.lax.dynamic_index_in_dim(kept, layer, keepdims=False)
 
 
 def distances(
@@ -137,6 +144,33 @@ def _attend_backward(saved, grad):
 attend.defvjp(_attend_forward, _attend_backward)
 
 
+def attend_after(
+    start: tuple[Float[Array, "1 P K H"], Float[Array, "1 P K H"]],
+    q: Float[Array, "B T N H"],
+    k: Float[Array, "B S K H"],
+    v: Float[Array, "B S K H"],
+    start_distance: Int[Array, "B T P"],
+    distance: Int[Array, "B T S"],
+    window: Int[Array, ""],
+) -> Float[Array, "B T N H"]:
+    """`attend` where each row's keys and values come after those of `start`, which all rows share.
+
+    The queries of all rows meet the shared keys in one product, as in Hydragen (arXiv:2402.05099), and the softmax is
+    over both. It has no gradient of its own.
+    """
+    rows = _rows_by_key_head(q, k.shape[2])
+    first_k, first_v = start[0][0], start[1][0]
+    shared = jnp.einsum("BKQH,PKH->BKQP", rows * q.shape[-1] ** -0.5, first_k, preferred_element_type=jnp.float32)
+    shared, own = _masked(shared, start_distance, window), _scores(rows, k, distance, window)
+    maximum = jnp.maximum(jnp.max(shared, axis=-1, keepdims=True), jnp.max(own, axis=-1, keepdims=True))
+    shared, own = jnp.exp(shared - maximum), jnp.exp(own - maximum)
+    total = jnp.sum(shared, axis=-1, keepdims=True) + jnp.sum(own, axis=-1, keepdims=True)
+    shared, own = (shared / total).astype(v.dtype), (own / total).astype(v.dtype)
+    out = jnp.einsum("BKQP,PKH->BKQH", shared, first_v, preferred_element_type=jnp.float32)
+    out += jnp.einsum("BKQS,BSKH->BKQH", own, v, preferred_element_type=jnp.float32)
+    return _heads_side_by_side(out.astype(v.dtype), q.shape)
+
+
 def _parts(T: int, S: int) -> list[tuple[slice, slice]]:
     """(queries, keys they can see). T new tokens are the last of at most S: none sees past slot S - T + its own."""
     size = _SHORT_PART if T <= _SHORT_TEXT else QUERIES_AT_ONCE * -(-T // (4 * QUERIES_AT_ONCE))
@@ -173,15 +207,19 @@ def _heads_side_by_side(rows, shape):
 
 def _scores(rows, k, distance, window):
     """Masked scores [B, K, G T, S] in float32."""
-    B, K, GT, H = rows.shape
-    T, S = distance.shape[1:]
+    H, T = rows.shape[-1], distance.shape[1]
     if T == 1:  # so the few queries are transposed for the product, and not all the keys of a cache
         scores = jnp.einsum("BSKH,BKQH->BKSQ", k, rows * H**-0.5, preferred_element_type=jnp.float32).swapaxes(2, 3)
     else:
         scores = jnp.einsum("BKQH,BSKH->BKQS", rows * H**-0.5, k, preferred_element_type=jnp.float32)
+    return _masked(scores, distance, window)
+
+
+def _masked(scores, distance, window):
+    B, K, GT, S = scores.shape
+    T = distance.shape[1]
     visible = (distance >= 0) & (distance < window)
-    scores = jnp.where(visible[:, None, None], scores.reshape(B, K, GT // T, T, S), _MASKED)
-    return scores.reshape(B, K, GT, S)
+    return jnp.where(visible[:, None, None], scores.reshape(B, K, GT // T, T, S), _MASKED).reshape(scores.shape)
 
 
 def _attend_block(q, k, v, distance, window):

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from helptune.errors import ContextError
-from helptune.gemma.attention import KVCache, empty_cache, take_rows
+from helptune.gemma.attention import QUERIES_AT_ONCE, KVCache, empty_cache, take_rows
 from helptune.gemma.base import Base
 from helptune.gemma.config import GemmaConfig
 from helptune.gemma.layout import adapter_apart, prepared
@@ -102,10 +102,10 @@ def stream(
             f"{config.context}: shorten the prompt or lower max_new_tokens"
         )
     rows, shared = len(prompts), shared_start(prompts, adapter)
-    length = shared + _padded(longest - shared)
+    length = _padded(longest - shared)
     tokens, lengths = np.full((rows, length), PAD), np.ones(rows, int)
     for row, prompt in enumerate(prompts):
-        tokens[row, : len(prompt)], lengths[row] = prompt, len(prompt)
+        tokens[row, : len(prompt) - shared], lengths[row] = prompt[shared:], len(prompt)
     cache = empty_cache(config, rows, _round_up(length + sampling.max_new_tokens, _CACHE_STEP), base.dtype)
     key = jax.random.key(sampling.seed)
     # The part that is compiled in: a new seed or limit compiles nothing.
@@ -115,10 +115,11 @@ def stream(
     own = np.array(range(rows) if numbers is None else numbers, np.uint32)
     if shared:
         one = empty_cache(config, 1, shared, base.dtype)
-        cache = _prefill_shared(base, _of_rows(adapter, [0]), cache, one, jnp.asarray(tokens[:1, :shared]))
-    token, cache = _prefill(base, adapter, cache, jnp.asarray(tokens[:, shared:]), jnp.asarray(lengths), key, own, rule)
+        cache = replace(cache, start=_read_start(base, _of_rows(adapter, [0]), one, jnp.asarray([prompts[0][:shared]])))
+    token, cache = _prefill(base, adapter, cache, jnp.asarray(tokens), jnp.asarray(lengths), key, own, rule)
     if apart is not None:
-        base, cache = apart, replace(cache, k=tuple(cache.k), v=tuple(cache.v))
+        start = None if cache.start is None else tuple(map(tuple, cache.start))
+        base, cache = apart, replace(cache, k=tuple(cache.k), v=tuple(cache.v), start=start)
         adapter = None if adapter is None else adapter_apart(adapter, config.layers)
     written = None if sampling.repetition_penalty == 1.0 else jnp.zeros((rows, config.vocab), bool)
     batch = _Batch(np.arange(rows), np.ones(rows, bool), lengths, own, token, cache, written, adapter)
@@ -208,7 +209,8 @@ def shared_start(prompts: Sequence[Sequence[int]], adapter: Adapter | None = Non
     most = min(len(p) for p in prompts) - 1  # the last token of each prompt is read for its scores
     same = next((i for i in range(most) if first[i] != last[i]), most)
     whole = same // _SHARED_STEP * _SHARED_STEP
-    return whole if whole >= SHARED else 0
+    # A longer rest has to be read in parts, which attention after a start does not do.
+    return whole if whole >= SHARED and max(map(len, prompts)) - whole <= QUERIES_AT_ONCE else 0
 
 
 def _of_rows(adapter: Adapter | None, rows: Sequence[int] | np.ndarray) -> Adapter | None:
@@ -226,24 +228,16 @@ def _round_up(length: int, step: int) -> int:
 
 
 @partial(jax.jit, donate_argnames="cache")
-def _prefill_shared(base, adapter, cache, one, tokens):
-    """The empty cache with one row of tokens, read into the cache `one`, in all its rows."""
-    size = tokens.shape[1]
-    positions = jnp.arange(size)[None]
-    _, one = forward(base, tokens, positions, jnp.ones_like(positions), adapter, one)
-    return replace(
-        cache,
-        k=cache.k.at[:, :, :size].set(one.k),
-        v=cache.v.at[:, :, :size].set(one.v),
-        positions=cache.positions.at[:, :size].set(one.positions),
-        segments=cache.segments.at[:, :size].set(one.segments),
-        used=one.used,
-    )
+def _read_start(base, adapter, cache, tokens):
+    """Keys and values of one row of tokens."""
+    positions = jnp.arange(tokens.shape[1])[None]
+    _, cache = forward(base, tokens, positions, jnp.ones_like(positions), adapter, cache)
+    return cache.k, cache.v
 
 
 @partial(jax.jit, static_argnames="sampling", donate_argnames="cache")
 def _prefill(base, adapter, cache, tokens, lengths, key, numbers, sampling):
-    read = cache.used
+    read = 0 if cache.start is None else cache.start[0].shape[2]
     positions = jnp.broadcast_to(read + jnp.arange(tokens.shape[1]), tokens.shape)
     segments = (positions < lengths[:, None]).astype(jnp.int32)
     hidden, cache = forward(base, tokens, positions, segments, adapter, cache)

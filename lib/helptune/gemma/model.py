@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-from helptune.gemma.attention import ATTENDED, KVCache, attend, distances, remember
+from helptune.gemma.attention import ATTENDED, KVCache, attend, attend_after, distances, of_layer, remember
 from helptune.gemma.base import SITES, Base, site_shapes
 from helptune.gemma.layers import geglu, rms_norm
 from helptune.gemma.quantize import matmul
@@ -66,6 +66,10 @@ def forward(
         )
     k_positions, k_segments = (positions, segments) if cache is None else (cache.positions, cache.segments)
     distance = distances(positions, segments, k_positions, k_segments)
+    start = None if cache is None else cache.start
+    if start is not None:
+        before = jnp.arange(start[0][0].shape[-3])[None]
+        start_distance = distances(positions, segments, before, jnp.ones_like(before))
     bases = (config.rope_base_local, config.rope_base_global)
     ropes = [rope_tables(positions, config.head_width, b) for b in bases]
     widths = {site: d_out for site, (_, d_out) in site_shapes(config).items()}
@@ -103,7 +107,12 @@ def forward(
             all_k, k = remember(kv[0], index, k, cache.used)
             all_v, v = remember(kv[1], index, v, cache.used)
             kv = all_k, all_v
-        (h,) = project(attend(q, k, v, distance, window).reshape(*x.shape[:2], config.q_width), "o")
+        if start is None:
+            h = attend(q, k, v, distance, window)
+        else:
+            own = of_layer(start[0], index), of_layer(start[1], index)
+            h = attend_after(own, q, k, v, start_distance, distance, window)
+        (h,) = project(h.reshape(*x.shape[:2], config.q_width), "o")
         x = x + (rms_norm(h, weights["post_attention_norm"]) if config.post_norms else h)
 
         h = rms_norm(x, weights["pre_mlp_norm"])
