@@ -19,7 +19,7 @@ from helptune.gemma.base import init_base
 from helptune.gemma.config import tiny
 from helptune.gemma.generate import generate, stream, stream_text
 from helptune.gemma.model import logits
-from helptune.gemma.sampling import GREEDY, Sampling
+from helptune.gemma.sampling import GREEDY, Sampling, choose
 
 CONFIG = tiny(3)
 NEW, NEVER = 12, -1
@@ -128,11 +128,16 @@ def test_the_same_seed_says_the_same(base):
     assert first == again != other
 
 
-def test_a_new_seed_compiles_nothing(base):
+def test_a_new_seed_compiles_nothing_and_a_new_temperature_the_choice_alone(base):
+    def programs():
+        return station._decode._cache_size(), choose._cache_size()
+
     generate(base, PROMPTS, WARM)
-    programs = station._decode._cache_size()
+    first = programs()
     generate(base, PROMPTS, replace(WARM, seed=3))
-    assert station._decode._cache_size() == programs
+    assert programs() == first
+    generate(base, PROMPTS, replace(WARM, temperature=0.5))
+    assert programs() == (first[0], first[1] + 1)
 
 
 def test_equal_prompts_in_one_batch_get_different_randomness(base):

@@ -32,7 +32,7 @@ from helptune.train.memory import cache_bytes
 
 # Of a batch at most, so that its memory stays small: rows, tokens of prompts, bytes of cached keys and values.
 _ROWS, _TOKENS, _CACHE = 64, 24 * 1024, 2 * 2**30
-_STEP = 32
+_STEP = 8
 _VERSION = 2
 """Part of each key: raised when the same request is answered in another way."""
 

@@ -108,15 +108,17 @@ def stream(
         tokens[row, : len(prompt) - shared], lengths[row] = prompt[shared:], len(prompt)
     cache = empty_cache(config, rows, _round_up(length + sampling.max_new_tokens, _CACHE_STEP), base.dtype)
     key = jax.random.key(sampling.seed)
-    # The part that is compiled in: a new seed or limit compiles nothing.
-    rule = replace(sampling, seed=0, max_new_tokens=1, ignore_stops=False)
+    # What is compiled into the choice: a new seed, limit or penalty compiles nothing.
+    rule = replace(sampling, seed=0, max_new_tokens=1, ignore_stops=False, repetition_penalty=1.0)
     apart = prepared(base).apart
     base = replace(base, apart=None, head=None if apart is None else apart.head)
     own = np.array(range(rows) if numbers is None else numbers, np.uint32)
     if shared:
         one = empty_cache(config, 1, shared, base.dtype)
         cache = replace(cache, start=_read_start(base, _of_rows(adapter, [0]), one, jnp.asarray([prompts[0][:shared]])))
-    token, cache = _prefill(base, adapter, cache, jnp.asarray(tokens), jnp.asarray(lengths), key, own, rule)
+    at = jnp.asarray(lengths)
+    scores, cache = _prefill(base, adapter, cache, jnp.asarray(tokens), at)
+    token = choose(scores, key, own, at, rule)
     if apart is not None:
         start = None if cache.start is None else tuple(map(tuple, cache.start))
         base, cache = apart, replace(cache, k=tuple(cache.k), v=tuple(cache.v), start=start)
@@ -137,9 +139,10 @@ def stream(
         kept = _kept(running) if alone else np.arange(len(running))
         batch = _with(batch, kept, running[kept])
         at = jnp.asarray(batch.lengths + step)
-        token, cache, written = _decode(
-            base, batch.adapter, batch.cache, batch.token, at, batch.written, key, batch.numbers, rule
+        scores, cache, written = _decode(
+            base, batch.adapter, batch.cache, batch.token, at, batch.written, sampling.repetition_penalty
         )
+        token = choose(scores, key, batch.numbers, at + 1, rule)
         batch = replace(batch, token=token, cache=cache, written=written)
 
 
@@ -235,23 +238,24 @@ def _read_start(base, adapter, cache, tokens):
     return cache.k, cache.v
 
 
-@partial(jax.jit, static_argnames="sampling", donate_argnames="cache")
-def _prefill(base, adapter, cache, tokens, lengths, key, numbers, sampling):
+@partial(jax.jit, donate_argnames="cache")
+def _prefill(base, adapter, cache, tokens, lengths):
+    """Scores of what comes after each prompt, and the cache with the prompts in it."""
     read = 0 if cache.start is None else cache.start[0].shape[2]
     positions = jnp.broadcast_to(read + jnp.arange(tokens.shape[1]), tokens.shape)
     segments = (positions < lengths[:, None]).astype(jnp.int32)
     hidden, cache = forward(base, tokens, positions, segments, adapter, cache)
     last = jnp.take_along_axis(hidden, (lengths - read - 1)[:, None, None], axis=1)[:, 0]
-    return choose(logits(base, last), key, numbers, lengths, sampling), cache
+    return logits(base, last), cache
 
 
-@partial(jax.jit, static_argnames="sampling", donate_argnames=("cache", "written"))
-def _decode(base, adapter, cache, token, positions, written, key, numbers, sampling):
+@partial(jax.jit, donate_argnames=("cache", "written"))
+def _decode(base, adapter, cache, token, positions, written, penalty):
+    """Scores of what comes after these tokens, and the cache and the written tokens with them."""
     ones = jnp.ones_like(token)[:, None]
     hidden, cache = forward(base, token[:, None], positions[:, None], ones, adapter, cache)
     scores = logits(base, hidden[:, 0])
     if written is not None:
         written = written.at[jnp.arange(len(token)), token].set(True)
-        penalty = sampling.repetition_penalty
         scores = jnp.where(written, jnp.where(scores > 0, scores / penalty, scores * penalty), scores)
-    return choose(scores, key, numbers, positions + 1, sampling), cache, written
+    return scores, cache, written

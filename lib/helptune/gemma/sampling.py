@@ -2,12 +2,13 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 
 from helptune.errors import SettingError
-from helptune.shapes import Array, Float, Int, PRNGKeyArray
+from helptune.shapes import AnyArray, Array, Float, Int, PRNGKeyArray
 
 _VOCABULARY_PARTS = 512
 
@@ -49,11 +50,12 @@ class Sampling:
 GREEDY = Sampling()
 
 
+@partial(jax.jit, static_argnames="sampling")
 def choose(
     scores: Float[Array, "B V"],
     key: PRNGKeyArray,
-    numbers: Int[Array, "B"],
-    positions: Int[Array, "B"],
+    numbers: Int[AnyArray, "B"],
+    positions: Int[AnyArray, "B"],
     sampling: Sampling,
 ) -> Int[Array, "B"]:
     """The next token of each row; its randomness depends on the seed, the row's number and the position only."""
