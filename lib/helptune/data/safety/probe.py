@@ -184,5 +184,5 @@ def load(folder: Path, base: Base, tokenizer: Tokenizer, base_sha256: str) -> Pr
 
 
 def load_embedded(folder: Path = SHIPPED) -> Probe:
-    """The shipped probe on the embedded model."""
+    """The shipped probe on the embedded model, read in bfloat16: twice as fast as the float32 it was fitted in."""
     return load(folder, load_base("bfloat16"), load_embedded_tokenizer(), embedded_sha256())
