@@ -230,7 +230,7 @@ def _round_up(length: int, step: int) -> int:
     return -(-length // step) * step
 
 
-@partial(jax.jit, donate_argnames="cache")
+@jax.jit
 def _read_start(base, adapter, cache, tokens):
     """Keys and values of one row of tokens."""
     positions = jnp.arange(tokens.shape[1])[None]
