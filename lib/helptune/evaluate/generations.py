@@ -32,7 +32,7 @@ from helptune.train.memory import cache_bytes
 
 # Of a batch at most, so that its memory stays small: rows, tokens of prompts, bytes of cached keys and values.
 _ROWS, _TOKENS, _CACHE = 64, 24 * 1024, 2 * 2**30
-_STEP = 8
+_STEP = 8  # batches have a multiple of so many rows, so that sets of other sizes find programs that are compiled
 _VERSION = 2
 """Part of each key: raised when the same request is answered in another way."""
 
@@ -101,9 +101,9 @@ def answer_sets(
 
     Answers there with the key they would have are not made again. The others are made in the batches they would be in
     if none were there, for in bfloat16 the choice between two words can hang on the shape of a batch: so an evaluation
-    that was interrupted ends on the same answers. `after_batch` may raise to interrupt the work. A
-    damaged line is answered again, with a warning. In a run of several processes the first one reads and writes, and
-    all of them answer. Raises AdapterError for an unknown adapter, SettingError for two speakers of one name.
+    that was interrupted ends on the same answers. `after_batch` may raise to interrupt the work. A damaged line is
+    answered again, with a warning. In a run of several processes the first one reads and writes, and all of them
+    answer. Raises AdapterError for an unknown adapter, SettingError for two speakers of one name.
     """
     _check(model, speakers)
     hashes = {s.adapter: adapter_sha256(model, s.adapter) for s in speakers}
@@ -181,6 +181,8 @@ def _batches(
     bottleneck cannot be mixed: its speakers answer apart. So does a speaker whose prompts begin with the same solved
     examples, which a batch of them reads once.
     """
+    if not waiting:
+        return
     used = {r.speaker.adapter: model.adapters[r.speaker.adapter] for r in wanted if r.speaker.adapter != BASE}
     loras = {name: one for name, one in used.items() if isinstance(one[1], LoraConfig)}
     rack = rack_of(loras, model.base.config, model.base.dtype, size=1) if loras else None
@@ -200,12 +202,9 @@ def _batches(
     groups = [[r for r in rest if r.speaker.adapter not in apart]]
     groups += [[r for r in rest if r.speaker.adapter == name] for name in apart]
     groups += [by_speaker[name] for name in sharing]
-    hidden = not waiting or not is_main()
-    with tqdm(total=len(waiting), desc="answers", unit=" answers", disable=hidden) as progress:
-        for requests in groups:
+    with tqdm(total=len(waiting), desc="answers", unit=" answers", disable=not is_main()) as progress:
+        for requests in filter(None, groups):
             requests = sorted(requests, key=lambda r: (r.speaker.adapter == BASE, len(r.prompt)))
-            if not requests:
-                continue
             size = _size(model.base, [r.prompt for r in requests], rule.max_new_tokens)
             for start in range(0, len(requests), size):
                 # The last batch begins with some of the one before: a smaller one would need programs of its own.

@@ -69,8 +69,7 @@ def read_protocol(folder: Path) -> dict[str, Any]:
     path = folder / PROTOCOL
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        dates = [one["date"] for one in [*found.get("before", []), found]]
-        if not all(isinstance(date, str) for date in dates):
+        if not all(isinstance(date, str) for date in _dates(found)):
             raise TypeError("a date is not a text")
         return found
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -83,8 +82,11 @@ def dates(folder: Path) -> tuple[str, ...]:
     """When each protocol of this evaluation was written, the first one first; nothing where there is none."""
     if not (folder / PROTOCOL).exists():
         return ()
-    found = read_protocol(folder)
-    return tuple(one["date"] for one in [*found.get("before", []), found])
+    return _dates(read_protocol(folder))
+
+
+def _dates(protocol: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(one["date"] for one in [*protocol.get("before", []), protocol])
 
 
 def _families() -> list[str]:

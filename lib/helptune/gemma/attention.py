@@ -29,7 +29,7 @@ class KVCache:
     """Keys and values of all layers, and which token each slot holds. `used` slots are filled, the same in each row.
 
     `k` and `v` are stacked on L or, beside layers laid apart, a tuple of L arrays. `start`, where given, is the `k` and
-    `v` of the S first tokens of every row, in one row for all of them.
+    `v` of the P first tokens of every row, in one row for all of them.
     """
 
     k: Any  # Float[Array, "L B S K H"] or L times Float[Array, "B S K H"]

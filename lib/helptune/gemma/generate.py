@@ -115,7 +115,9 @@ def stream(
     own = np.array(range(rows) if numbers is None else numbers, np.uint32)
     if shared:
         one = empty_cache(config, 1, shared, base.dtype)
-        cache = replace(cache, start=_read_start(base, _of_rows(adapter, [0]), one, jnp.asarray([prompts[0][:shared]])))
+        cache = replace(
+            cache, start=_read_start(base, _of_rows(adapter, np.zeros(1, int)), one, jnp.asarray([prompts[0][:shared]]))
+        )
     at = jnp.asarray(lengths)
     scores, cache = _prefill(base, adapter, cache, jnp.asarray(tokens), at)
     token = choose(scores, key, own, at, rule)
@@ -216,7 +218,7 @@ def shared_start(prompts: Sequence[Sequence[int]], adapter: Adapter | None = Non
     return whole if whole >= SHARED and max(map(len, prompts)) - whole <= QUERIES_AT_ONCE else 0
 
 
-def _of_rows(adapter: Adapter | None, rows: Sequence[int] | np.ndarray) -> Adapter | None:
+def _of_rows(adapter: Adapter | None, rows: np.ndarray) -> Adapter | None:
     """For these rows alone, where an adapter has an entry for each of its `rows`."""
     return adapter if adapter is None or not hasattr(adapter, "rows") else replace(adapter, rows=adapter.rows[rows])  # type: ignore[type-var]
 
