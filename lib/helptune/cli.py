@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from helptune import artifacts, evaluating, measures, mixing, several
+from helptune import artifacts, evaluating, measures, mixing, several, teaching
 from helptune.errors import AdapterError, DataError, HelptuneError, Interrupted, RunError, SettingError
 from helptune.options import (
     EMBEDDED,
@@ -291,6 +291,7 @@ def report(run: RunDir = Path("runs/first")) -> None:
 app.add_typer(measures.bench, name="bench")
 app.add_typer(mixing.data, name="data")
 app.add_typer(evaluating.evaluate, name="evaluate")
+app.add_typer(teaching.exercises, name="exercises")
 app.command()(evaluating.compare)
 for measure in (measures.plan, measures.capacity, measures.precision, measures.gradients):
     app.command()(measure)
