@@ -24,6 +24,7 @@ from helptune.exercises.panel import panel
 
 panel("lora_math")
 
+
 # %% [markdown] nbgrader={"grade": false, "grade_id": "lora_forward_card", "locked": true, "schema_version": 3, "solution": false, "task": false}
 # ## Exercise 2 · The adapted projection
 #
@@ -51,7 +52,6 @@ panel("lora_math")
 # </details>
 #
 # *You should see* `✓ lora_forward`.
-
 
 # %% nbgrader={"grade": false, "grade_id": "lora_forward", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def lora_forward(x, w, a, b, alpha):

@@ -81,7 +81,7 @@ def try_mutants(solution: Path) -> Iterator[Verdict]:
     namespace: dict[str, Any] = {"__name__": "__main__"}
     for cell in cells:
         if cell.is_code and cell.kind == "check":
-            tested = [answers[name] for name in tested_by(cell, answers)]
+            tested = [answers[name] for name in answers_tested_by(cell, answers)]
             for answer in tested:
                 candidates = [Mutant(answer.name, stub(answer.source), "not_written", 0)]
                 candidates += [mutant for mutant in mutants if mutant.exercise == answer.name]
@@ -92,7 +92,7 @@ def try_mutants(solution: Path) -> Iterator[Verdict]:
             _run(cell.source, namespace)
 
 
-def tested_by(check: Cell, answers: dict[str, Cell]) -> list[str]:
+def answers_tested_by(check: Cell, answers: dict[str, Cell]) -> list[str]:
     """The names of the answers whose functions a check cell uses."""
     used = {node.id for node in ast.walk(ast.parse(check.source)) if isinstance(node, ast.Name)}
     return [name for name, answer in answers.items() if used & set(defined_by(answer.source))]

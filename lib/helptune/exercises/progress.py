@@ -14,6 +14,8 @@ from helptune.files import write_text
 followers: list[Callable[[str], None]] = []
 """Called with the notebook's name after each recorded try: a panel on show is one of them."""
 
+_FIELDS = {"solved", "tries", "hint"}
+
 
 def progress_file() -> Path:
     """$HELPTUNE_PROGRESS, or `helptune/progress.json` in the user's state folder."""
@@ -27,7 +29,15 @@ def read_progress() -> dict[str, dict[str, dict[str, Any]]]:
         found = json.loads(progress_file().read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return found if _is_progress(found) else {}
+
+
+def _is_progress(found: Any) -> bool:
+    """Nested as `read_progress` says: the file may be anything."""
+    return isinstance(found, dict) and all(
+        isinstance(tries, dict) and all(isinstance(tried, dict) and {*tried} == _FIELDS for tried in tries.values())
+        for tries in found.values()
+    )
 
 
 def record(notebook: str, exercise: str, hint: str | None) -> None:

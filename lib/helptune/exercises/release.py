@@ -34,6 +34,7 @@ def release(notebook: NotebookNode, name: str) -> NotebookNode:
     released = deepcopy(notebook)
     for number, (cell, part) in enumerate(zip(released.cells, cells_of(notebook, name), strict=True)):
         cell.id = hashlib.sha256(f"{name}/{number}".encode()).hexdigest()[:8]
+        cell.metadata.pop("lines_to_next_cell", None)  # how the source was laid out, not what it says
         if part.is_code:
             cell.outputs, cell.execution_count = [], None
             cell.source = without(HIDDEN, stub(part.source))
