@@ -4,7 +4,10 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3.12 python3; do "$$p" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 12))' 2>/dev/null && echo $$p && break; done)
 RUN ?= runs/first
 
-.PHONY: env finetune test browser notebooks check lab bench pins clean
+OPTIONS ?=
+FRESH := HELPTUNE_PROGRESS=$$(mktemp -d)/progress.json
+
+.PHONY: env finetune test browser notebooks nbval exercises check lab bench pins clean
 
 # --no-deps: the pins are complete, and what gemma 4.0.1 asks for cannot be resolved as written (its xmanager wants
 # python-dateutil 3, its google-cloud-bigquery wants less); neither is used here.
@@ -18,17 +21,25 @@ $(VENV)/.complete: requirements.txt pyproject.toml
 	@touch $@
 
 finetune: env  ## the main job: measure, train, measure again, evaluate, report
-	$(BIN)/helptune finetune --run "$(RUN)"
+	$(BIN)/helptune finetune --run "$(RUN)" $(OPTIONS)
 	$(BIN)/helptune evaluate --run "$(RUN)"
 
 test: env  ## everything, about 17 minutes on 2 cores
 	$(BIN)/python -m pytest
 
-browser: env  ## the monitor in JupyterLab and headless Chromium; skipped without them and `pip install playwright`
+browser: env  ## the notebooks in JupyterLab and headless Chromium; skipped without a chromium
 	$(BIN)/python -m pytest -rs tests/browser
 
-notebooks: env  ## run every notebook with nbval
-	$(BIN)/python -m pytest --nbval-lax course
+notebooks: env  ## run every notebook from its source, keep its outputs, and generate the exercises
+	$(BIN)/python .ci/notebooks.py
+
+nbval: env  ## run every notebook again, and compare what it shows with what is kept
+	$(FRESH) $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 900 \
+	  --nbval-sanitize-with tests/nbval_sanitize.cfg course solutions
+
+exercises: env  ## generate the exercises from the solutions, and try every known mistake on their checks
+	$(BIN)/helptune exercises build
+	$(FRESH) $(BIN)/helptune exercises check
 
 check: env  ## format, lint, types and the tests without the real model
 	$(BIN)/ruff format --check .

@@ -56,7 +56,7 @@ def test_every_package_is_pinned_once():
 ACCELERATORS = {"cuda", "tpu", "plan-gpu", "plan-tpu"}
 """Groups that are not installed here: they are for other machines, and several gigabytes."""
 
-PINNED_ON_THEIR_OWN = {"browser", "harness"}
+PINNED_ON_THEIR_OWN = {"harness"}
 """Groups that hardly anybody needs: their versions stand in pyproject.toml."""
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install -e '.[browser]'")
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is missing")
 CHROMIUM = os.environ.get("HELPTUNE_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 MARKS = [
     pytest.mark.browser,
@@ -38,6 +38,16 @@ def write_notebook(folder, code):
     nbformat.write(notebook, folder / "lab" / "run.ipynb")
 
 
+def copy_notebook(folder, path):
+    """A notebook of the course as `folder`/lab/run.ipynb, with none of its outputs: what is seen was made here."""
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    (folder / "lab").mkdir()
+    nbformat.write(notebook, folder / "lab" / "run.ipynb")
+
+
 @contextmanager
 def jupyterlab(folder, home):
     """Address of a server of our own on this machine, with settings of its own."""
@@ -52,6 +62,7 @@ def jupyterlab(folder, home):
         "JUPYTER_CONFIG_DIR": str(home / "config"),
         "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+        "HELPTUNE_PROGRESS": str(home / "progress.json"),
         "XLA_FLAGS": "--xla_backend_optimization_level=1",
     }
     command = [
@@ -96,6 +107,16 @@ def opened(folder):
 
 def run_all_cells(page):
     page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
+
+
+def wait_for_the_last_cell(page):
+    """Until the last code cell has run. Fails with what a cell before it raised."""
+    cells = "window.jupyterapp.shell.currentWidget.content.widgets.filter(cell => cell.model.type === 'code')"
+    failed = f"{cells}.some(cell => cell.model.outputs.toJSON().some(output => output.output_type === 'error'))"
+    done = f"{cells}.every(cell => cell.model.executionCount > 0 && cell.model.executionState !== 'running')"
+    page.wait_for_function(f"() => {failed} || {done}", timeout=3 * PATIENCE)
+    outputs = f"{cells}.flatMap(cell => cell.model.outputs.toJSON())"
+    assert page.evaluate(f"() => {outputs}.filter(output => output.output_type === 'error')") == []
 
 
 def picture(page, name):

@@ -26,19 +26,20 @@ class Panel(Live):
 
     def html(self) -> Markup:
         tried = read_progress().get(self.notebook, {})
-        rows = Markup("").join(_row(name, title, tried.get(name)) for name, title in self._titles.items())
+        rows = Markup("").join(_row(name, title, _state(tried.get(name))) for name, title in self._titles.items())
         head = Markup("<p><b>{}</b></p>").format(self.words.partition(":")[0])
-        return head + Markup("<table><tr><th>exercise</th><th>what</th><th>state</th></tr>{}</table>").format(rows)
+        return head + Markup("<table>{}{}</table>").format(_row("exercise", "what it asks", "state", tag="th"), rows)
 
 
-def _row(name: str, title: str, tried: dict[str, Any] | None) -> Markup:
+def _state(tried: dict[str, Any] | None) -> str:
     if tried is None:
-        state = "not tried"
-    elif tried["solved"]:
-        state = "✓ solved"
-    else:
-        state = f"✗ {str(tried['hint']).replace('_', ' ')} (tries: {tried['tries']})"
-    return Markup("<tr><td>{}</td><td style='text-align: left'>{}</td><td>{}</td></tr>").format(name, title, state)
+        return "not tried"
+    return "✓ solved" if tried["solved"] else f"✗ {str(tried['hint']).replace('_', ' ')} (tries: {tried['tries']})"
+
+
+def _row(*texts: str, tag: str = "td") -> Markup:
+    cell = Markup("<{0} style='text-align: left; padding: 0.2rem 1rem 0.2rem 0'>{1}</{0}>")
+    return Markup("<tr>{}</tr>").format(Markup("").join(cell.format(Markup(tag), text) for text in texts))
 
 
 def panel(notebook: str) -> Panel:
