@@ -1,4 +1,4 @@
-"""The recorded run of notebook 07: `.ci/record_run.py FOLDER` trains the preset whole, and keeps what the notebook shows.
+"""The recorded run of notebook 07: `.ci/record_run.py FOLDER` trains the preset, and keeps what the notebook shows.
 
 It is measured on the notebook's own held-out conversations. Interrupted, it goes on; then it writes
 course/recorded_run.json.
