@@ -292,6 +292,7 @@ app.add_typer(measures.bench, name="bench")
 app.add_typer(mixing.data, name="data")
 app.add_typer(evaluating.evaluate, name="evaluate")
 app.add_typer(teaching.exercises, name="exercises")
+app.command()(teaching.grade)
 app.command()(evaluating.compare)
 for measure in (measures.plan, measures.capacity, measures.precision, measures.gradients):
     app.command()(measure)

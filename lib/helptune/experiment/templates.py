@@ -1,4 +1,4 @@
-"""Where HTML is made from the templates of this folder: every value is escaped, and a missing one is an error."""
+"""Where HTML is made from templates: every value is escaped, and a missing one is an error."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 
-def template(name: str, **filters: Callable[..., Any]) -> Template:
-    """The template of that file, with filters of these names."""
+def template(name: str, package: str = "helptune.experiment", **filters: Callable[..., Any]) -> Template:
+    """The template of that file, among those of `package`, with filters of these names."""
     environment = Environment(
-        loader=PackageLoader("helptune.experiment", ""),
+        loader=PackageLoader(package, ""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
