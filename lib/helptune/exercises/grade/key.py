@@ -106,7 +106,7 @@ def read_key(solution: Path, extra: Path | None = None) -> Key:
             questions.append(Question(cell.name, title, cell.points, (cell.name,)))
         elif cell.kind == "check" and cell.is_code:
             questions.append(_question(cell, title, written, private, dict(namespace), solution.name))
-        elif cell.is_code and LEARNER_ONLY not in cell.tags:
+        if cell.is_code and LEARNER_ONLY not in cell.tags:  # a check, too: others may use what it imports
             _run(cell, namespace, solution.name)
     for question in questions:
         _prove(question, f"{solution.name}, {question.name}")
@@ -237,13 +237,14 @@ def _must_not_leak(cells: Iterable[Cell], answers: dict[str, Cell], where: str) 
         used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
         if cell.kind == "answer":
             made |= assigned(tree) - functions
-        elif cell.kind == "plain" and used & (made | functions):
-            made |= assigned(tree)
-        elif cell.kind == "check" and (leaked := sorted(used & made)):
+            continue
+        if cell.kind == "check" and (leaked := sorted(used & made)):
             raise DataError(
                 f"{where}, {cell.name}: uses {', '.join(leaked)}, which would be the solution's and not the learner's: "
                 "a check may use the functions of answers only"
             )
+        if used & (made | functions):
+            made |= assigned(tree)
 
 
 def assigned(tree: ast.AST) -> set[str]:

@@ -14,7 +14,7 @@ from helptune.exercises.grade.key import Key, Question
 from helptune.exercises.grade.look import ways_to_the_library
 from helptune.exercises.grade.rebuild import Rebuilt
 from helptune.exercises.grade.sandbox import Ended, Limits, Sandbox
-from helptune.exercises.grade.trial import Found, StandIn, attempt, put_in, undefined_name
+from helptune.exercises.grade.trial import Found, StandIn, attempt, put_in, raised, undefined_name
 
 RIGHT, WRONG, NOT_WRITTEN, MISSING, TO_BE_READ = "right", "wrong", "not written", "missing", "to be read"
 NOT_GRADED = "not graded"
@@ -181,8 +181,7 @@ def _explain(question: Question, outcome: Outcome, key: Key, built: Rebuilt, pro
         outcome.fail(WRONG, Found(ended[0].hint, f"the answer's cell: {ended[0].text}"))
         outcome.flags.append(f"stopped: {ended[0].hint}")
     elif found.hint == "not_defined" and failed:
-        text = f"the answer's cell raised {failed[0].get('kind')}: {failed[0].get('text')} (line {failed[0].get('line')})"
-        found = Found("raised", text)
+        found = Found("raised", f"the answer's cell raised {raised(failed[0])}")
         outcome.fail(WRONG, found)
     if (name := undefined_name(found)) and name in built.own_names:
         text = (

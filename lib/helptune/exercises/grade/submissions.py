@@ -19,6 +19,7 @@ from helptune.text import printable
 
 MAX_BYTES = 10 * 2**20
 _SHORT = 80
+_NOBODY = {".git", ".gitignore", ".ipynb_checkpoints", ".DS_Store", "jupytext.toml"}
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def _look(folder: Path, notebooks: Sequence[str], only: str | None) -> Iterator[
     one = only or (notebooks[0] if len(notebooks) == 1 else None)
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         name = shown(entry.name)
-        if entry.name.startswith("."):
+        if entry.name in _NOBODY:
             continue
         if entry.is_symlink():
             yield None, f"{name}: a link, and links are not followed"
@@ -115,10 +116,11 @@ def read_submission(path: Path) -> bytes:
         if path.is_symlink():
             raise DataError("the notebook is a link to another file, and links are not followed") from error
         raise DataError(f"the notebook cannot be read: {error.strerror}") from error
+    about = os.fstat(handle)
+    if not stat.S_ISREG(about.st_mode):
+        os.close(handle)
+        raise DataError("the notebook is no plain file")
     with os.fdopen(handle, "rb") as file:
-        about = os.fstat(handle)
-        if not stat.S_ISREG(about.st_mode):
-            raise DataError("the notebook is no plain file")
         if about.st_size > MAX_BYTES:
             raise DataError(f"the notebook has {about.st_size / 2**20:.0f} MiB, and at most {MAX_BYTES >> 20} are read")
         return file.read(MAX_BYTES + 1)

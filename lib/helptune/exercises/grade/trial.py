@@ -56,12 +56,17 @@ def _trouble(name: str, reply: dict[str, Any]) -> tuple[Exception, Found]:
         text = f"`{name}` gave {_text(reply['unsendable'])}: it should give numbers, arrays, texts, or lists of them"
         return TypeError(text), Found("not_data", text)
     told = reply["raised"] if isinstance(reply["raised"], dict) else {}
-    kind, said, line = _text(told.get("kind")), _text(told.get("text")), told.get("line")
-    error = _KINDS.get(kind, RuntimeError)(said)
+    error = _KINDS.get(_text(told.get("kind")), RuntimeError)(_text(told.get("text")))
     if isinstance(error, NotImplementedError):
         return error, Found("not_written", "nothing is written here yet")
+    return error, Found("raised", f"the answer raised {raised(told)}")
+
+
+def raised(told: dict[str, Any]) -> str:
+    """What a worker tells of an exception, in words."""
+    line = told.get("line")
     place = f" (line {line} of its cell)" if type(line) is int else ""
-    return error, Found("raised", f"the answer raised {kind}: {said}{place}")
+    return f"{_text(told.get('kind'))}: {_text(told.get('text'))}{place}"
 
 
 def _text(told: Any) -> str:

@@ -1,0 +1,3 @@
+# %% hint="raised" text="nobody is there to type"
+def squares(values):
+    return float(input("What is right? "))

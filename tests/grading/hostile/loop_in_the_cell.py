@@ -1,0 +1,3 @@
+# %% hint="too_slow" flag="stopped: too_slow"
+while True:
+    pass

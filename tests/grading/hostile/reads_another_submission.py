@@ -1,0 +1,6 @@
+# %% hint="raised" text="Error"
+from pathlib import Path
+
+
+def squares(values):
+    raise ValueError(Path("{SUBMISSIONS}/honest_first/01_small/01_small.ipynb").read_text())

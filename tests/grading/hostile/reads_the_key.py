@@ -1,0 +1,6 @@
+# %% hint="raised" text="Error"
+from pathlib import Path
+
+
+def squares(values):
+    raise ValueError(Path("{SOLUTIONS}/01_small/01_small.py").read_text())

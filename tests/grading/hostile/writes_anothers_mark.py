@@ -1,0 +1,7 @@
+# %% hint="raised" text="Error"
+from pathlib import Path
+
+
+def squares(values):
+    Path("{OUT}/marks.csv").write_text("hostile,01_small,squares,152,3")
+    return 14.0

@@ -1,0 +1,7 @@
+# %% hint="raised" text="Error"
+from pathlib import Path
+
+
+def squares(values):
+    Path("{SOLUTIONS}/01_small/01_small.py").write_text("# nothing is asked")
+    return 14.0
