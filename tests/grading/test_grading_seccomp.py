@@ -29,6 +29,7 @@ REFUSED = {
     "pidfd": "os.pidfd_open(os.getppid())",
     "processor of the parent": "os.sched_setaffinity(os.getppid(), {0})",
     "priority of the parent": "os.setpriority(os.PRIO_PROCESS, os.getppid(), 19)",
+    "outlive the parent": "call(157 if x86 else 167, 1, 0, 0, 0, 0)",
     "memory nobody counts": "call(29 if x86 else 194, 0, 4096, 0o1600)",
     "io_uring": "call(425, 1, 0)",
     "clone3": "call(435, 0, 0)",

@@ -1,4 +1,4 @@
-# %% hint="raised" text="Error"
+# %% hint="raised" text="FileNotFoundError|PermissionError|Read-only"
 from pathlib import Path
 
 

@@ -1,4 +1,4 @@
-# %% hint="raised" text="Error"
+# %% hint="raised" text="FileNotFoundError|PermissionError|Read-only"
 import os
 from pathlib import Path
 

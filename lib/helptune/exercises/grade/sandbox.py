@@ -168,7 +168,7 @@ class Sandbox:
         assert self._process.stdout is not None
         printed = self._process.stdout.fileno()
         members: list[psutil.Process] = []
-        looked, whole = 0.0, 3 if self.boxed else 1  # bwrap, its first process within, and the worker
+        looked, whole = 0.0, 2 if self.boxed else 1  # bwrap and the worker
         with selectors.DefaultSelector() as selector:
             selector.register(printed, selectors.EVENT_READ)
             while selector.get_map() or self._process.poll() is None:

@@ -7,6 +7,7 @@ no_new_privs). Numbers of calls are those of Linux's `asm/unistd.h`: of x86_64, 
 import ctypes
 import os
 import platform
+import signal
 import struct
 
 _NUMBERS: dict[str, tuple[int | None, int | None]] = {
@@ -45,6 +46,7 @@ _UNKNOWN: dict[str, tuple[int, int]] = {
 """Answered as by a kernel that does not have them. clone3 hides its flags from a filter; glibc then uses clone."""
 
 _CLONE, _KILL, _TGKILL, _PRLIMIT, _SETAFFINITY = (56, 220), (62, 129), (234, 131), (302, 261), (203, 122)
+_PRCTL = (157, 167)
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 """machine -> (column of the tables, AUDIT_ARCH)."""
 
@@ -53,7 +55,7 @@ _ALLOW, _ERRNO, _KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
 _EPERM, _ENOSYS = 1, 38
 _NR, _ARCH, _ARGS = 0, 4, 16
 _CLONE_THREAD = 0x00010000
-_NO_NEW_PRIVS, _SET_MODE_FILTER, _TSYNC = 38, 1, 1
+_PARENT_DEATH, _NO_NEW_PRIVS, _SET_MODE_FILTER, _TSYNC = 1, 38, 1, 1
 
 
 def supported() -> bool:
@@ -76,6 +78,8 @@ def program(machine: str, pid: int) -> list[tuple[int, int, int, int]]:
         lines += _only_if(number, [(_LOAD, 0, 0, _ARGS), (_EQUAL, 1, 0, pid), (_RETURN, 0, 0, deny)])
     itself = [(_LOAD, 0, 0, _ARGS), (_EQUAL, 2, 0, 0), (_EQUAL, 1, 0, pid), (_RETURN, 0, 0, deny)]
     lines += _only_if(_SETAFFINITY[column], itself)
+    stays = [(_LOAD, 0, 0, _ARGS), (_EQUAL, 0, 1, _PARENT_DEATH), (_RETURN, 0, 0, deny)]
+    lines += _only_if(_PRCTL[column], stays)
     # prlimit64 may be asked, but given no new limits: both halves of its third argument, a pointer, are 0.
     asked = [(_LOAD, 0, 0, _ARGS + 16 + half) for half in (0, 4)]
     refused = [(_EQUAL, 1, 0, 0), (_RETURN, 0, 0, deny)]
@@ -93,13 +97,13 @@ class _Program(ctypes.Structure):
 
 
 def install() -> None:
-    """For all threads of this process, for good. Raises OSError where the kernel refuses."""
+    """For all threads of this process, for good; and it ends with its parent. Raises OSError where the kernel refuses."""
     machine = platform.machine()
     lines = b"".join(struct.pack("=HBBI", *line) for line in program(machine, os.getpid()))
     buffer = ctypes.create_string_buffer(lines, len(lines))
     filter_ = _Program(len(lines) // 8, ctypes.cast(buffer, ctypes.c_void_p))
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0):
+    if libc.prctl(_PARENT_DEATH, signal.SIGKILL, 0, 0, 0) or libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "no_new_privs")
     call = {"x86_64": 317, "aarch64": 277}[machine]
     if libc.syscall(call, _SET_MODE_FILTER, _TSYNC, ctypes.byref(filter_)):

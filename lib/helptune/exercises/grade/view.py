@@ -42,8 +42,10 @@ def _python() -> list[Path]:
 
 
 def arguments(view: View, disk: int) -> list[str]:
-    """The options of bwrap. Later mounts lie over earlier ones."""
-    told = ["--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--proc", "/proc"]
+    """The options of bwrap. Later mounts lie over earlier ones; and the worker is alone in there, with no process of
+    bwrap beside it whose memory it could write to.
+    """
+    told = ["--unshare-all", "--as-pid-1", "--die-with-parent", "--new-session", "--cap-drop", "ALL", "--proc", "/proc"]
     told += ["--dev", "/dev", "--remount-ro", "/dev", "--size", str(disk), "--tmpfs", "/tmp"]
     seen: list[Path] = []
     for name in _SYSTEM:
