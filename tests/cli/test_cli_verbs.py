@@ -51,6 +51,9 @@ VERBS = [
     "evaluate power",
     "evaluate harness",
     "compare",
+    "exercises build",
+    "exercises check",
+    "grade",
 ]
 GROUPS_THAT_ARE_VERBS = ["evaluate"]
 

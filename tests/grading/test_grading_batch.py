@@ -1,4 +1,4 @@
-"""A class is graded once: what is done stays done, what is changed or damaged is done again; people have the last word."""
+"""A class is graded once: what is done stays, what changed or was damaged is done again; people have the last word."""
 
 import csv
 import json
@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from conftest import HERE, HONEST, LIMITS, NOTEBOOK, notebook_with, submit
+from grading_class import HERE, HONEST, LIMITS, NOTEBOOK, notebook_with, submit
 
 from helptune.errors import DataError, SettingError
 from helptune.exercises.grade.batch import grade_all

@@ -7,7 +7,7 @@ import json
 import re
 
 import pytest
-from conftest import HIDDEN_INPUT, HOSTILE, SECRET, digests, hostile_answer
+from grading_class import HIDDEN_INPUT, HOSTILE, SECRET, digests, hostile_answer
 from hostile_notebooks import NAMES, WANTED
 
 from helptune.exercises.grade.submissions import safe, shown

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import HERE, NOTEBOOK, notebook_with
+from grading_class import HERE, NOTEBOOK, notebook_with
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

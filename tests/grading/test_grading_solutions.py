@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import notebook_with
+from grading_class import notebook_with
 
 from helptune.exercises.cells import cells_of, read_solutions
 from helptune.exercises.grade.batch import grade_all
@@ -39,13 +39,13 @@ def test_answers_get_the_same_verdicts_in_the_sandbox_as_in_the_notebook(solutio
             assert "value" in define(step.name, step.source), step.name
         for mutant in read_mutants(mutants) if mutants.exists() else []:
             define(mutant.exercise, mutant.source)
-            question = next(q for q in key.questions if mutant.exercise in q.answers)
-            namespace = dict(question.namespace)
-            stand_ins = put_in(namespace, question.functions, ask)
-            found = (attempt(part, namespace, stand_ins) for part in (question.visible, *question.hidden))
-            hint = next((one.hint for one in found if one), None)
-            if hint != mutant.hint:
-                wrong.append((mutant.exercise, mutant.line, mutant.hint, hint))
+            for question in (q for q in key.questions if mutant.exercise in q.answers and q.visible):
+                namespace = dict(question.namespace)
+                stand_ins = put_in(namespace, question.functions, ask)
+                found = (attempt(part, namespace, stand_ins) for part in (question.visible, *question.hidden))
+                hint = next((one.hint for one in found if one), None)
+                if hint != mutant.hint:
+                    wrong.append((mutant.exercise, mutant.line, mutant.hint, hint))
             define(mutant.exercise, key.answers[mutant.exercise].source)
     assert wrong == []
 

@@ -5,7 +5,7 @@ import shutil
 import time
 
 import pytest
-from conftest import HERE, LIMITS, NOTEBOOK, TWICE, notebook_with, submit
+from grading_class import HERE, LIMITS, NOTEBOOK, TWICE, notebook_with, submit
 
 from helptune.exercises.grade import batch, sandbox
 from helptune.exercises.grade.batch import grade_all

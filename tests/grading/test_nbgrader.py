@@ -8,7 +8,7 @@ import sys
 
 import nbformat
 import pytest
-from conftest import HERE
+from grading_class import HERE
 
 from helptune.exercises.cells import read_solutions
 from helptune.exercises.release import release

@@ -41,4 +41,4 @@ def _shown(text: str) -> str:
 def _told(question: dict[str, Any]) -> str:
     """A sentence of its own."""
     text = printable(question["told"])
-    return text[:1].upper() + text[1:]
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")

@@ -23,7 +23,7 @@ from helptune.exercises import checks
 from helptune.exercises.cells import HIDDEN, LEARNER_ONLY, Cell, cells_of, read_solutions
 from helptune.exercises.grade import wire
 from helptune.exercises.grade.trial import attempt, put_in
-from helptune.exercises.mutants import defined_by, tested_by
+from helptune.exercises.mutants import answers_tested_by, defined_by
 from helptune.exercises.release import TEXT_STUB, stub, without
 
 _OURS = Path(__file__).parent
@@ -155,7 +155,7 @@ def _run(cell: Cell, namespace: dict[str, Any], where: str) -> None:
 def _question(
     check: Cell, title: str, answers: dict[str, Cell], private: dict[str, list[str]], namespace: dict[str, Any], where: str
 ) -> Question:
-    tested = tested_by(check, answers)
+    tested = answers_tested_by(check, answers)
     visible, hidden = _parts(check.source, f"{where}, {check.name}")
     extra = [source for name in tested for source in private.get(name, ())]
     return Question(

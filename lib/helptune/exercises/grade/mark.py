@@ -76,7 +76,7 @@ class Process:
         while self._sandbox is None:
             if time.monotonic() > self._last:
                 limit = self._limits.total_seconds
-                raise Ended("too_slow", f"the notebook as a whole took longer than {limit:.3g} s: this was left out")
+                raise Ended("too_slow", f"was not reached: the notebook as a whole took longer than {limit:.3g} s")
             try:
                 self._sandbox = self._start()
             except Ended as ended:
@@ -163,7 +163,7 @@ def _try(
         process.prepare()  # what its cells do to the process is not this question's
         found = attempt(part, namespace, stand_ins)
     except Ended as ended:
-        found = Found(ended.hint, f"the answer {ended.text}" if ended.hint == "too_slow" else ended.text)
+        found = Found(ended.hint, f"the answer {ended.text}")
         outcome.flags.append(f"stopped: {ended.hint}")
     if found:
         outcome.fail(NOT_WRITTEN if found.hint == "not_written" else WRONG, found)
@@ -178,7 +178,7 @@ def _explain(question: Question, outcome: Outcome, key: Key, built: Rebuilt, pro
     if outcome.status == RIGHT:
         return
     if ended:
-        outcome.fail(WRONG, Found(ended[0].hint, f"the answer's cell: {ended[0].text}"))
+        outcome.fail(WRONG, Found(ended[0].hint, f"the answer's cell {ended[0].text}"))
         outcome.flags.append(f"stopped: {ended[0].hint}")
     elif found.hint == "not_defined" and failed:
         found = Found("raised", f"the answer's cell raised {raised(failed[0])}")

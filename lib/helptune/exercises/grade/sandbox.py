@@ -54,7 +54,10 @@ class Limits:
 
 
 class Ended(BaseException):
-    """The learner's process is no more. Not an Exception, so that no check takes it for an error of the answer."""
+    """The learner's process is no more. Not an Exception, so that no check takes it for an error of the answer.
+
+    `text` follows the name of what ran.
+    """
 
     def __init__(self, hint: str, text: str):
         super().__init__(text)
@@ -140,7 +143,7 @@ class Sandbox:
             if not isinstance(reply, dict) or len(reply) != 1 or not set(reply) <= _REPLIES:
                 raise wire.Malformed("a reply of an unknown form")
         except wire.Malformed as error:
-            self._kill(Ended("garbled", f"what the answer sent back could not be read: {error}"))
+            self._kill(Ended("garbled", f"sent back what cannot be read: {error}"))
             raise self._ended() from None
         finally:
             self._deadline = float("inf")
@@ -159,7 +162,7 @@ class Sandbox:
         """Why the process is gone: what it was killed for, or that it went by itself."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=2)
-        self._kill(Ended("ended", "the code ended its own process, or crashed it"))
+        self._kill(Ended("ended", "ended its own process, or crashed it"))
         assert self._end is not None
         return self._end
 

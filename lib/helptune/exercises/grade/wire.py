@@ -58,7 +58,7 @@ def unpack(text: bytes, arrays: bytes) -> Any:
         return _decode(json.loads(text), memoryview(arrays), 0)
     except Malformed:
         raise
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, MemoryError) as error:
+    except Exception as error:
         raise Malformed(f"{type(error).__name__} in a message") from error
 
 
