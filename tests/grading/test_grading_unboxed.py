@@ -45,7 +45,7 @@ def test_it_opens_no_files_but_pythons(worker, tmp_path):
     secret.write_text("4815162342")
     assert raised(worker, f"open({str(secret)!r}).read()") == "PermissionError"
     assert raised(worker, f"open({str(tmp_path / 'new')!r}, 'w')") == "PermissionError"
-    assert raised(worker, f"open({str(HERE / 'conftest.py')!r})") == "PermissionError"
+    assert raised(worker, f"open({str(HERE / 'grading_class.py')!r})") == "PermissionError"
     assert raised(worker, f"open('/proc/{os.getpid()}/mem', 'rb')") == "PermissionError"
     assert raised(worker, "open('scratch', 'w').write('its own')") == "nothing"
     assert raised(worker, "import json, numpy") == "nothing"
