@@ -15,6 +15,7 @@ from grading_class import HERE, HONEST, LIMITS, NOTEBOOK, notebook_with, submit
 from helptune.errors import DataError, SettingError
 from helptune.exercises.grade.batch import grade_all
 from helptune.exercises.grade.table import read_marks, with_marks
+from helptune.exercises.grade.view import PACKAGE
 from helptune.exercises.progress import progress_file
 
 KEY = HERE / "keys" / NOTEBOOK / f"{NOTEBOOK}.py"
@@ -139,8 +140,10 @@ def test_an_interrupted_batch_keeps_what_is_done(place):
     """Ctrl-C reaches the whole group of processes, as a terminal sends it."""
     submit(place / "submitted", "zoe", notebook_with(KEY, squares="while True:\n    pass"))
     command = [sys.executable, "-m", "helptune", "grade", "submitted", "--out", "out", "--jobs", "1"]
+    environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
     with (place / "log").open("w") as log:
-        running = subprocess.Popen(command, cwd=place, stdout=log, stderr=log, start_new_session=True)
+        options = {"cwd": place, "env": environment, "stdout": log, "stderr": log}
+        running = subprocess.Popen(command, start_new_session=True, **options)
         last = place / "out/results/cleo" / f"{NOTEBOOK}.json"
         deadline = time.monotonic() + 120
         while not last.exists() and time.monotonic() < deadline and running.poll() is None:
@@ -149,7 +152,7 @@ def test_an_interrupted_batch_keeps_what_is_done(place):
         assert running.wait(timeout=30) == 130, (place / "log").read_text()
     assert "run the same command again" in (place / "log").read_text()
     (place / "submitted/zoe" / NOTEBOOK / f"{NOTEBOOK}.ipynb").write_text("{")
-    done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=120)
     assert "4 graded (3 of them before)" in done.stdout, done.stderr
     assert json.loads(last.read_text())["questions"][0]["points"] == 3
 

@@ -88,7 +88,7 @@ LOOKED_AT = {
     "open('x')": {"uses open"},
     "eval('1')": {"uses eval"},
     "f = getattr(m, 'x')('helptune')": {"names helptune in a text"},
-    "%run helptune.py": {"uses get_ipython", "names helptune in a text"},
+    "%run helptune.py": {"names helptune in a text"},
     "def f():\n    '''As helptune does.'''\n    return jnp.ones(3)  # helptune": set(),
     "import math\nimport jax.numpy as jnp\nfrom functools import partial": set(),
     "re.compile('a')": set(),

@@ -5,12 +5,14 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import nbformat
 import pytest
 from grading_class import HERE
 
 from helptune.exercises.cells import read_solutions
+from helptune.exercises.grade.view import PACKAGE
 from helptune.exercises.release import release
 
 ROOT = HERE.parents[1]
@@ -30,6 +32,8 @@ def course(tmp_path_factory):
     environment = os.environ | {
         "HELPTUNE_PROGRESS": str(root / "progress.json"),
         "JUPYTER_CONFIG_DIR": str(root / "none"),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # nbgrader looks for its alembic
+        "PYTHONPATH": str(PACKAGE.parent),
     }
 
     def run(*arguments):

@@ -9,7 +9,7 @@ import ast
 _MODULES = {"helptune", "importlib", "pkgutil", "runpy", "inspect", "gc", "ctypes", "builtins"}
 _NAMES = {
     "helptune", "__import__", "eval", "exec", "compile", "open", "globals", "vars", "__builtins__", "__loader__",
-    "__spec__", "get_ipython",
+    "__spec__",
 }  # fmt: skip
 _ATTRIBUTES = {
     "modules", "_getframe", "__globals__", "__builtins__", "__subclasses__", "__loader__", "__import__", "f_globals",
