@@ -69,24 +69,43 @@ def test_a_private_check_decides_and_is_not_told(place):
     assert marks(place)["ann", "squares"] == "3"
 
 
-def test_the_instructors_own_progress_is_not_touched(place, monkeypatch):
-    monkeypatch.setenv("HELPTUNE_PROGRESS", str(place / "progress.json"))
-    grade(place, jobs=1)
-    assert not progress_file().exists()
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory, needs_bwrap):
+    """{learner: the outcome of squares} of a class with things that honest people do."""
+    place = tmp_path_factory.mktemp("asked")
+    shutil.copytree(KEY.parent, place / "solutions" / NOTEBOOK)
+    own_cell = notebook_with(KEY, squares="def squares(values):\n    return helper(values)")
+    own_cell["cells"].append({"cell_type": "code", "metadata": {}, "source": "def helper(v):\n    return 14.0"})
+    answers = {
+        "magics": notebook_with(KEY, squares=f"%precision 3\n{HONEST}"),
+        "own_cell": own_cell,
+        "error_below": notebook_with(KEY, squares=f"{HONEST}\nassert squares([1]) == 2"),
+        "spelled": notebook_with(KEY, squares=HONEST.replace("squares", "sqares")),
+        "half": notebook_with(KEY, squares="def squares(values):"),
+    }
+    for learner, notebook in answers.items():
+        submit(place / "submitted", learner, notebook)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HELPTUNE_PROGRESS", str(place / "progress.json"))
+        done = grade(place)
+        assert not progress_file().exists()  # the instructor's own
+    return {result["learner"]: result["questions"][0] for result in done.results}
 
 
-def test_a_name_defined_in_a_cell_that_is_left_out_is_named(place):
-    notebook = notebook_with(KEY, squares="def squares(values):\n    return helper(values)")
-    notebook["cells"].append({"cell_type": "code", "metadata": {}, "source": "def helper(v):\n    return 14.0"})
-    submit(place / "submitted", "dora", notebook)
-    found = next(r for r in grade(place).results if r["learner"] == "dora")["questions"][0]
-    assert found["hint"] == "defined_elsewhere"
-    assert "put what defines `helper` into the answer" in found["told"]
+def test_a_name_defined_in_a_cell_that_is_left_out_is_named(asked):
+    assert asked["own_cell"]["hint"] == "defined_elsewhere"
+    assert "put what defines `helper` into the answer" in asked["own_cell"]["told"]
 
 
-def test_magics_in_an_answer_are_no_error(place):
-    submit(place / "submitted", "dora", notebook_with(KEY, squares=f"%precision 3\n{HONEST}"))
-    assert next(r for r in grade(place).results if r["learner"] == "dora")["questions"][0]["status"] == "right"
+def test_magics_and_failing_lines_below_a_right_answer_are_no_error(asked):
+    assert {asked[learner]["status"] for learner in ("magics", "error_below")} == {"right"}
+
+
+def test_an_answer_that_is_not_there_is_told_from_one_that_fails(asked):
+    assert "there is no function `squares`" in asked["spelled"]["told"]
+    assert (
+        "the answer's cell raised SyntaxError" in asked["half"]["told"] or "IndentationError" in asked["half"]["told"]
+    )
 
 
 def test_a_person_gives_points_in_the_table_of_what_is_to_be_read(place):
@@ -107,7 +126,7 @@ def test_a_person_gives_points_in_the_table_of_what_is_to_be_read(place):
 
 
 def test_points_of_nobody_or_out_of_range_are_refused(place):
-    results = grade(place, jobs=1).results
+    results = [{"learner": "ann", "notebook": NOTEBOOK, "questions": [{"question": "why", "of": 2.0}]}]
     with pytest.raises(DataError, match="not graded"):
         with_marks(results, {("nobody", NOTEBOOK, "why"): 1.0})
     with pytest.raises(DataError, match="3 points are given, of 2"):

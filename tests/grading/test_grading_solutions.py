@@ -64,13 +64,43 @@ def solution_sources(solution):
 
 
 def test_right_answers_get_full_marks_whoever_wrote_them(tmp_path, needs_bwrap):
-    """A small class on a real notebook, and with it the bench of the instructor's guide in small."""
+    """A small class on a real notebook: what the guide's 100 submissions are in large, with hostile ones among them."""
     shutil.copytree(LORA.parent, tmp_path / "solutions" / LORA.stem)
     (tmp_path / "submitted").mkdir()
     for name, notebook in right_answers(LORA):
         (tmp_path / "submitted" / f"{name}.ipynb").write_text(json.dumps(notebook))
+    for name, (source, _) in HOSTILE_HERE.items():
+        notebook = notebook_with(LORA, **solution_sources(LORA) | {"lora_forward": source})
+        (tmp_path / "submitted" / f"{name}.ipynb").write_text(json.dumps(notebook))
     done = grade_all(tmp_path / "submitted", tmp_path / "out", tmp_path / "solutions")
-    assert len(done.results) >= 2
-    for result in done.results:
+    results = {result["learner"]: result for result in done.results}
+    for name, (_, hint) in HOSTILE_HERE.items():
+        question = next(q for q in results.pop(name)["questions"] if q["question"] == "lora_forward")
+        assert (question["points"], question["hint"]) == (0, hint), question
+    assert len(results) >= 2
+    for result in results.values():
         assert result["flags"] == []
         assert {q["status"] for q in result["questions"]} <= {"right", "to be read"}
+
+
+FUNCTION = "def lora_forward(x, w, a, b, alpha):\n    "
+HOSTILE_HERE = {
+    "asks_the_checks": ("from helptune.exercises.checks import lora_math as lora_forward", "asks_the_library"),
+    "loads_the_checks": (
+        FUNCTION + "fetch = getattr(x, '__cla' + 'ss__').__base__\n    "
+        "return getattr(__build_class__, '__se' + 'lf__').__import__('helpt' + 'une.adapt.lora')",
+        "asks_the_library",
+    ),
+    "finds_the_loader": (
+        FUNCTION + "load = getattr(getattr(__build_class__, '__se' + 'lf__'), '__imp' + 'ort__')\n    "
+        "return load('helpt' + 'une.adapt.lora', fromlist=['x'])",
+        "raised",
+    ),
+    "forks": (FUNCTION + "import os\n    os.fork()\n    return x @ w", "raised"),
+    "ends": (FUNCTION + "import os\n    os._exit(0)", "ended"),
+    "patches_jax": (
+        "import jax.numpy as jnp\njnp.allclose = lambda *a, **k: True\n" + FUNCTION + "return x @ w",
+        "no_update",
+    ),
+}
+"""name -> (an answer on the real key, the hint it gets)."""

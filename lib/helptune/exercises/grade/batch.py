@@ -1,14 +1,14 @@
 """All submissions of a class: graded in parallel, each result kept as it is done, so that a stopped batch goes on.
 
-    OUT/results/<learner>/<NN_name>.json    what was found      OUT/marks.csv       a row for each question
-    OUT/feedback/<learner>/<NN_name>.html   for the learner     OUT/overview.html   for the instructor
-    OUT/to_read.csv                         answers that a person reads
+OUT/results/<learner>/<NN_name>.json    what was found      OUT/marks.csv       a row for each question
+OUT/feedback/<learner>/<NN_name>.html   for the learner     OUT/overview.html   for the instructor
+OUT/to_read.csv                         answers that a person reads
 """
 
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any

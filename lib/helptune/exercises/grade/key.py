@@ -77,7 +77,7 @@ class Key:
 
 
 def fingerprint(solution: Path, extra: Path | None) -> str:
-    """Of all that decides a mark beside the submission: the key, the private checks, and the code of checks and grading."""
+    """Of all that decides a mark beside the submission: key, private checks, and the code of checks and grading."""
     files = [solution, *([extra] if extra else []), *sorted(_checks().glob("*.py"))]
     files += [*sorted(_OURS.glob("*.py")), *(_OURS.parent / f"{name}.py" for name in ("check", "mistakes", "cells"))]
     digest = hashlib.sha256()
@@ -111,7 +111,8 @@ def read_key(solution: Path, extra: Path | None = None) -> Key:
     for question in questions:
         _prove(question, f"{solution.name}, {question.name}")
     sources = [cell.source for cell in cells if cell.kind == "check"]
-    sources += [path.read_text(encoding="utf-8") for path in (_checks() / f"{_topic(name)}.py", extra) if path and path.exists()]
+    files = [_checks() / f"{_topic(name)}.py", *([extra] if extra else [])]
+    sources += [path.read_text(encoding="utf-8") for path in files if path.exists()]
     return Key(
         name=name,
         steps=tuple(_steps(notebook, cells)),
@@ -153,7 +154,12 @@ def _run(cell: Cell, namespace: dict[str, Any], where: str) -> None:
 
 
 def _question(
-    check: Cell, title: str, answers: dict[str, Cell], private: dict[str, list[str]], namespace: dict[str, Any], where: str
+    check: Cell,
+    title: str,
+    answers: dict[str, Cell],
+    private: dict[str, list[str]],
+    namespace: dict[str, Any],
+    where: str,
 ) -> Question:
     tested = answers_tested_by(check, answers)
     visible, hidden = _parts(check.source, f"{where}, {check.name}")

@@ -48,9 +48,7 @@ class Process:
     """The learner's process, started again, without the cell that ended it, as often as time allows."""
 
     def __init__(self, key: Key, answers: dict[str, str], start: Start, limits: Limits):
-        self._steps = [
-            (step.name, answers.get(step.name, "") if step.is_answer else step.source) for step in key.steps
-        ]
+        self._steps = [(step.name, answers.get(step.name, "") if step.is_answer else step.source) for step in key.steps]
         self._start = start
         self._sandbox: Sandbox | None = None
         self._last = time.monotonic() + limits.total_seconds
@@ -156,7 +154,12 @@ def _is_stub(source: str, stub: str) -> bool:
 
 
 def _try(
-    question: Question, outcome: Outcome, part: Any, namespace: dict[str, Any], stand_ins: list[StandIn], process: Process
+    question: Question,
+    outcome: Outcome,
+    part: Any,
+    namespace: dict[str, Any],
+    stand_ins: list[StandIn],
+    process: Process,
 ) -> None:
     started = time.monotonic()
     try:

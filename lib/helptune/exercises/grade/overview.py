@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 from markupsafe import Markup
@@ -51,7 +51,7 @@ def _section(name: str, results: Sequence[dict[str, Any]], learners: Sequence[st
         "graded": len(results),
         "picture": Markup(picture),  # ours, from matplotlib; matplotlib escapes the names in it
         "words": f"How the answers to each question turned out. {told}.",
-        "questions": [(key, titles[key], sum(points[key]) / len(points[key]), of[key], row) for key, row in rows.items()],
+        "questions": [(key, titles[key], fmean(points[key]), of[key], row) for key, row in rows.items()],
         "mistakes": _mistakes(results),
         "missing": [learner for learner in learners if learner not in there],
         "time": (median(seconds), max(seconds)) if seconds else None,

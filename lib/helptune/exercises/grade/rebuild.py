@@ -18,7 +18,7 @@ MAX_ANSWER = 64 * 2**10
 
 @dataclass
 class Rebuilt:
-    """`missing` says why an answer is not there; `flags` are (what, detail) for the instructor; `reason` spoke for all."""
+    """`missing` says why an answer is not there; `flags` are (what, detail); `reason`, if any, is that of all."""
 
     answers: dict[str, str] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)

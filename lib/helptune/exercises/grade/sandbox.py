@@ -1,8 +1,8 @@
 """The box around a learner's process: what it sees, how much it may use, and who ends it.
 
 bubblewrap (`bwrap`) gives it a file system of its own in which only the system, Python, the prepared weights and, where
-a notebook's own cells need it, this library can be read; no network; no view of other processes. A thread here ends it
-when it takes too long or too much memory. Where bwrap cannot work, the process's own rules (worker.py) are what is left.
+a notebook's own cells need it, this library can be read; no network; no view of other processes. A thread of ours ends
+it when it takes too long or too much memory. Where bwrap cannot work, its own rules (worker.py) are what is left.
 """
 
 import contextlib

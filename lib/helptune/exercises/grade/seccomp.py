@@ -97,7 +97,7 @@ class _Program(ctypes.Structure):
 
 
 def install() -> None:
-    """For all threads of this process, for good; and it ends with its parent. Raises OSError where the kernel refuses."""
+    """For all threads of this process, for good; it ends with its parent, too. Raises OSError where that is refused."""
     machine = platform.machine()
     lines = b"".join(struct.pack("=HBBI", *line) for line in program(machine, os.getpid()))
     buffer = ctypes.create_string_buffer(lines, len(lines))

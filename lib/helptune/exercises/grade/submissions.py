@@ -1,9 +1,9 @@
 """Which submissions a folder holds. Names come from strangers: they are shown escaped, and never followed out of it.
 
-    SUBMISSIONS/<learner>/<NN_name>/<NN_name>.ipynb     as nbgrader collects them
-    SUBMISSIONS/<learner>/<NN_name>.ipynb
-    SUBMISSIONS/<learner>.ipynb                          for one notebook
-    SUBMISSIONS/<learner>--<NN_name>.ipynb
+SUBMISSIONS/<learner>/<NN_name>/<NN_name>.ipynb     as nbgrader collects them
+SUBMISSIONS/<learner>/<NN_name>.ipynb
+SUBMISSIONS/<learner>.ipynb                          for one notebook
+SUBMISSIONS/<learner>--<NN_name>.ipynb
 """
 
 import hashlib
@@ -45,7 +45,7 @@ def shown(name: str) -> str:
 
 
 def safe(name: str) -> str:
-    """A name for a folder of ours: plain letters stay; nothing else has a meaning to a file system, and none are alike."""
+    """A name for a folder of ours: letters stay, nothing else means anything to a file system, no two are alike."""
     quoted = quote(os.fsencode(name), safe=" @+,=")
     quoted = quoted.replace(".", "%2E", 1) if quoted.startswith(".") else quoted
     if len(quoted) <= _SHORT:
@@ -54,7 +54,7 @@ def safe(name: str) -> str:
 
 
 def find(folder: Path, notebooks: Sequence[str], only: str | None = None) -> tuple[list[Submission], list[str]]:
-    """The submissions for these notebooks, and what in the folder is none, in words. `only`: what <learner>.ipynb is of."""
+    """The submissions for these notebooks, and in words what is none. `only`: the notebook that <learner>.ipynb is."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder of submissions")
     found: dict[tuple[str, str], Submission] = {}

@@ -1,4 +1,4 @@
-"""Marks as CSV, for a spreadsheet: a row for each question. And the marks that a person gives, read from such a file."""
+"""Marks as CSV, for a spreadsheet: a row for each question. And a person's marks, read from such a file."""
 
 import csv
 import io
@@ -20,7 +20,8 @@ Marks = dict[tuple[str, str, str], float]
 def write_marks(path: Path, results: Sequence[dict[str, Any]]) -> None:
     rows = []
     for result, question in _questions(results):
-        flags = {what for what, detail in result["flags"] if detail not in _names(result) or detail == question["question"]}
+        others = _names(result) - {question["question"]}
+        flags = {what for what, detail in result["flags"] if detail not in others}
         told = (question["status"], question["hint"], "; ".join(sorted(flags)), round(question["seconds"], 2))
         points = (f"{question[name]:g}" for name in ("points", "of"))
         rows.append((*_who(result, question), *points, *told))

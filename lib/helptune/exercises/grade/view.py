@@ -22,7 +22,7 @@ _DEVICES = ["/dev/null", "/dev/zero", "/dev/urandom", "/dev/random", "/proc/self
 
 @dataclass(frozen=True)
 class View:
-    """`library`: whether the notebook's own cells import helptune. `private`: folders that are hidden wherever they are."""
+    """`library`: whether the notebook's own cells import helptune. `private`: folders that are hidden in any case."""
 
     library: bool = False
     private: tuple[Path, ...] = ()

@@ -35,7 +35,7 @@ class Malformed(ValueError):
 
 
 def pack(value: Any) -> bytes:
-    """Raises Unsendable. Lists, tuples and dicts keep their kinds; so do numpy and JAX arrays, and JAX's random keys."""
+    """Raises Unsendable. Lists, tuples and dicts keep their kinds; so do numpy and JAX arrays, and random keys."""
     blobs: list[bytes] = []
     text = json.dumps(_encode(value, blobs, 0)).encode()
     size = sum(map(len, blobs))

@@ -20,7 +20,11 @@ _LONG = 600
 
 
 def main() -> None:
-    requests, replies = open(int(sys.argv[1]), "rb"), open(int(sys.argv[2]), "wb")
+    with open(int(sys.argv[1]), "rb") as requests, open(int(sys.argv[2]), "wb") as replies:
+        _serve(requests, replies)
+
+
+def _serve(requests: IO[bytes], replies: IO[bytes]) -> None:
     given = _give_up(json.loads(sys.argv[3]))
     builtins.input = _input
     namespace: dict[str, Any] = {"__name__": "__main__"}
