@@ -21,8 +21,10 @@
 
 # %% [markdown]
 # ## Does my machine work?
+#
+# What it says is about your machine, so it may differ from what you see here.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 from helptune.experiment.doctor import examine
 
 machine = examine()
@@ -59,6 +61,9 @@ print("round trip:", tokenizer.decode(ids) == text)
 # ## How does it continue a text?
 #
 # A base model has learned one thing: to guess the next token. Every text starts with `<bos>`; without it, this model is lost.
+# How badly it guessed is its *surprise*, -log p of the token that came, in nats: 0 for a sure thing, 0.7 for a coin flip.
+#
+# **Predict first:** in the sentence below, which words will surprise it most, and which hardly?
 
 # %%
 import numpy as np
@@ -87,9 +92,11 @@ plt.show()
 #
 # ## Does it answer?
 #
-# A chat is a text with marked turns. We open the model's turn and let it write.
+# A chat is a text with marked turns. We open the model's turn and let it write. (The text may differ a little on your machine.)
+#
+# **Predict first:** the model has read much about the sky. Will it tell you why it is blue?
 
-# %%
+# %% tags=["nbval-ignore-output"]
 from helptune.gemma.chat import render
 from helptune.gemma.generate import generate
 from helptune.gemma.sampling import Sampling
@@ -101,7 +108,7 @@ print("stopped by itself:", reply.ended)
 
 # %% [markdown]
 # **What did you observe?** The model writes on, but nobody told it that a question wants an answer, nor that an answer ends.
-# It was never *shown* an assistant. That is what `make finetune` does, with 324 short conversations, and what the
+# It was never *shown* an assistant. That is what `make finetune` does, with 972 short conversations, and what the
 # next notebooks take apart.
 #
 # ## Check yourself
@@ -113,3 +120,35 @@ mine = "tick tock " * 20
 surprise = float(np.mean(score_text(base, tokenizer, mine)))
 assert surprise < 1, f"your text still surprises the model by {surprise:.2f} nats a token: make it more predictable"
 print("below 1 nat: predictable text is what the model has nothing left to learn from")
+
+# %% [markdown]
+# ## Where am I in the course?
+#
+# Each notebook from 01 on has exercises in the folder `exercises`. Their checks remember what you solved; run this cell again whenever you
+# want to see it.
+
+# %% tags=["nbval-ignore-output"]
+from helptune.exercises.panel import overview
+
+overview()
+
+# %% [markdown]
+# *In words: a row for each notebook, with the number of exercises that are solved, and how many there are.*
+#
+# ## Summary
+#
+# - Gemma 3 270M has 268 million parameters, two thirds of them in the table of its 262,144 tokens.
+# - A base model continues texts. Its surprise, in nats a token, says how well.
+# - Asked a question, it writes on: nobody showed it that a question wants an answer, and that an answer ends.
+#
+# ## Toward constitutional training
+#
+# Constitutional AI ([Bai et al. 2022](https://arxiv.org/abs/2212.08073)) lets a model criticize and revise its own answers (stage 3 of this project) and then
+# judge pairs of them (stage 4). Each of these is a request, and you have just seen how this model treats a request.
+# Making it answer is stage 2, this course; [01 · Helpful first](01_helpful_first.ipynb) says why it comes before the rest.
+#
+# ## Further reading
+#
+# - Gemma Team 2025, [Gemma 3 Technical Report](https://arxiv.org/abs/2503.19786): the family that this model belongs to.
+# - Gemma Team 2024, [Gemma: Open Models Based on Gemini Research and Technology](https://arxiv.org/abs/2403.08295): the 7B model that the same code trains on GPUs.
+# - Kudo and Richardson 2018, [SentencePiece](https://arxiv.org/abs/1808.06226): how text becomes tokens.

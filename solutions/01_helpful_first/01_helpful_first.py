@@ -159,9 +159,6 @@ checks.sft_loss(sft_loss, seed=7)
 # *You should see* `✓ preference_loss`, and below it this picture, drawn by your gradient:
 #
 # ![Four curves of reward over 40 steps. They start at 0 and level off: helps at 1.4, evades at 0.1, echoes at -0.1, misleads at -1.5.](expected/rewards.png)
-#
-# *In words: four rewards begin at zero. `helps` rises to about 1.4, `misleads` falls to about -1.5, the two others stay near zero; after
-# 30 steps nothing moves any more.*
 
 
 # %% nbgrader={"grade": false, "grade_id": "preference_loss", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -197,6 +194,10 @@ for _ in range(40):
 figure, ax = plt.subplots(figsize=(6, 3.6), layout="constrained")
 reward_paths(ax, ANSWERS, np.array(path))
 plt.show()
+
+# %% [markdown]
+# *In words: four rewards begin at zero. helps rises to about 1.4, misleads falls to about -1.5, the two others stay near zero; after 30 steps
+# nothing moves any more.*
 
 # %% [markdown] nbgrader={"grade": false, "grade_id": "skip_a_stage_card", "locked": true, "schema_version": 3, "solution": false, "task": false}
 # ## Exercise 4 · May we skip a stage?

@@ -7,7 +7,7 @@ import pytest
 
 from helptune.exercises.check import check, titles
 from helptune.exercises.mistakes import Mistake, expect
-from helptune.exercises.panel import panel
+from helptune.exercises.panel import overview, panel
 from helptune.exercises.progress import progress_file, read_progress, record
 
 
@@ -94,3 +94,11 @@ def test_the_panel_follows_what_is_checked(lesson):
 def test_the_panel_believes_no_text_of_the_file(lesson):
     record("toy", "double", "<script>alert(1)</script>")
     assert "<script>" not in panel("toy").html()
+
+
+def test_the_overview_counts_what_is_solved_in_every_notebook():
+    assert overview().words.startswith("0 of ")
+    record("lora_math", "lora_forward", None)
+    record("lora_math", "one_that_was_removed", None)
+    assert overview().words.startswith("1 of ")
+    assert "02_lora_math" in overview().html()

@@ -1,10 +1,13 @@
-"""The progress panel of a notebook: a row for each exercise, which changes as checks are run."""
+"""The progress panel of a notebook: a row for each exercise, which changes as checks are run. And that of the course."""
 
 import importlib
+import pkgutil
+import re
 from typing import Any
 
 from markupsafe import Markup
 
+from helptune.exercises import checks
 from helptune.exercises.check import titles
 from helptune.exercises.progress import followers, read_progress
 from helptune.interactive import Live
@@ -47,3 +50,45 @@ def panel(notebook: str) -> Panel:
     shown = Panel(notebook)
     followers[:] = [lambda name: shown.refresh() if name == notebook else None]  # one is live: the newest
     return shown
+
+
+class Overview(Live):
+    """A row for each notebook with exercises: how many of them are solved."""
+
+    def __init__(self) -> None:
+        names = [module.name for module in pkgutil.iter_modules(checks.__path__)]
+        modules = {name: importlib.import_module(f"{checks.__name__}.{name}") for name in names}
+        found = [(_numbered(name, module), name, list(titles(module))) for name, module in modules.items()]
+        self._notebooks = sorted(found)
+        super().__init__([], width="40rem")
+
+    def _solved(self) -> list[tuple[str, int, int]]:
+        """(notebook, exercises solved, exercises)."""
+        progress = read_progress()
+        return [
+            (title, sum(progress.get(name, {}).get(one, {}).get("solved", False) for one in own), len(own))
+            for title, name, own in self._notebooks
+        ]
+
+    @property
+    def words(self) -> str:
+        rows = self._solved()
+        solved, total = sum(row[1] for row in rows), sum(row[2] for row in rows)
+        return f"{solved} of {total} exercises solved, in {len(rows)} notebooks"
+
+    def html(self) -> Markup:
+        row = Markup("<tr><td style='text-align: left'>{}</td><td>{} of {}</td></tr>")
+        rows = Markup("").join(row.format(*one) for one in self._solved())
+        head = Markup("<p><b>{}</b></p>").format(self.words)
+        return head + Markup("<table><tr><th>notebook</th><th>solved</th></tr>{}</table>").format(rows)
+
+
+def _numbered(name: str, module: Any) -> str:
+    """NN_name, as the docstring of a notebook's checks has it."""
+    found = re.search(rf"\d\d_{name}", module.__doc__ or "")
+    return found.group() if found else name
+
+
+def overview() -> Overview:
+    """The whole course, as it stands when the cell is run."""
+    return Overview()

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import expit, log_expit
 
-from helptune.shapes import Float
+from helptune.shapes import Float, Int
 
 Rewards = Float[np.ndarray, " answers"]
-Comparisons = Sequence[tuple[int, int]]
+Comparisons = Sequence[tuple[int, int]] | Int[np.ndarray, "comparisons 2"]
 """(number of the preferred answer, number of the other), one pair a comparison."""
 
 
