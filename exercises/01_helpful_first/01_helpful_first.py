@@ -27,6 +27,7 @@ panel("helpful_first")
 # %%
 import numpy as np
 
+
 # %% [markdown] nbgrader={"grade": false, "grade_id": "win_probability_card", "locked": true, "schema_version": 3, "solution": false, "task": false}
 # ## Exercise 1 · Who wins?
 #
@@ -55,7 +56,6 @@ import numpy as np
 #
 # *You should see* `✓ win_probability`.
 
-
 # %% nbgrader={"grade": false, "grade_id": "win_probability", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def win_probability(ours, theirs):
     # YOUR CODE HERE
@@ -66,6 +66,7 @@ def win_probability(ours, theirs):
 from helptune.exercises.checks import helpful_first as checks
 
 checks.win_probability(win_probability)
+
 
 # %% [markdown] nbgrader={"grade": false, "grade_id": "sft_loss_card", "locked": true, "schema_version": 3, "solution": false, "task": false}
 # ## Exercise 2 · The loss of a demonstration
@@ -102,7 +103,6 @@ checks.win_probability(win_probability)
 #
 # *You should see* `✓ sft_loss`.
 
-
 # %% nbgrader={"grade": false, "grade_id": "sft_loss", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def sft_loss(log_probs, tokens, supervised):
     # YOUR CODE HERE
@@ -113,6 +113,7 @@ def sft_loss(log_probs, tokens, supervised):
 from helptune.exercises.checks import helpful_first as checks
 
 checks.sft_loss(sft_loss)
+
 
 # %% [markdown] nbgrader={"grade": false, "grade_id": "preference_loss_card", "locked": true, "schema_version": 3, "solution": false, "task": false}
 # ## Exercise 3 · The loss of a comparison
@@ -151,10 +152,6 @@ checks.sft_loss(sft_loss)
 # *You should see* `✓ preference_loss`, and below it this picture, drawn by your gradient:
 #
 # ![Four curves of reward over 40 steps. They start at 0 and level off: helps at 1.4, evades at 0.1, echoes at -0.1, misleads at -1.5.](expected/rewards.png)
-#
-# *In words: four rewards begin at zero. `helps` rises to about 1.4, `misleads` falls to about -1.5, the two others stay near zero; after
-# 30 steps nothing moves any more.*
-
 
 # %% nbgrader={"grade": false, "grade_id": "preference_loss", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def preference_loss(rewards, comparisons):
@@ -179,6 +176,10 @@ for _ in range(40):
 figure, ax = plt.subplots(figsize=(6, 3.6), layout="constrained")
 reward_paths(ax, ANSWERS, np.array(path))
 plt.show()
+
+# %% [markdown]
+# *In words: four rewards begin at zero. helps rises to about 1.4, misleads falls to about -1.5, the two others stay near zero; after 30 steps
+# nothing moves any more.*
 
 # %% [markdown] nbgrader={"grade": false, "grade_id": "skip_a_stage_card", "locked": true, "schema_version": 3, "solution": false, "task": false}
 # ## Exercise 4 · May we skip a stage?
