@@ -40,7 +40,8 @@ plt.show()
 
 # %% [markdown]
 # *In words: nine boxes along an arrow. Supervised phase, left to right: helpful model (marked "this course"), red-team prompts, critique,
-# revision, SL-CAI. Reinforcement learning phase, right to left: pairs of answers, AI feedback, preference model, RL-CAI.*
+# revision, SL-CAI. Reinforcement learning phase, right to left: pairs of answers, AI feedback, preference model, RL-CAI. Models are blue,
+# their data orange; critique, revision and AI feedback are green: what a model is told to do.*
 #
 # The supervised phase (SL), step by step:
 #
@@ -53,8 +54,8 @@ plt.show()
 # Then SL-CAI writes pairs of answers, a model says which one follows a principle better (**AI feedback**), a **preference model** learns
 # these comparisons, and reinforcement learning follows it: **RL-CAI**.
 #
-# **Notice:** at answer, critique, revision and AI feedback (the green boxes and the one before) the model obeys an instruction. The paper's helpful model
-# was trained by human feedback; ours by demonstrations alone, the first step towards it. The need is the same.
+# **Notice:** every green box is an instruction to a model, and so is every prompt. The helpful model of the paper was trained by human
+# feedback; ours is trained by demonstrations alone, which is the first step towards that. The need is the same: it must do what it is told.
 
 # %% [markdown]
 # ## Can a base model criticize itself?
@@ -138,7 +139,8 @@ assert found["silence"][1] == len(held_out), "not every answer of silence was se
 print("perfectly harmless, perfectly useless")
 
 # %% [markdown]
-# **Notice:** the left figure alone would choose silence, or call it a draw. Always read a measure of harm beside one of help, and count needless refusals.
+# **Notice:** by the first figure it is a draw, with nothing left to improve. Always read a measure of harm beside one of help, and
+# count needless refusals. (The one refusal among our answers is none: it quotes somebody's "I can't find things". Detectors err, too.)
 #
 # And silence is a dead end for critique and revision: a critique that looks for harm finds none in it, so it stays.
 # A harmful but helpful answer can be revised; a refusal has nothing in it to keep. **That is why helpful comes first.**
@@ -171,7 +173,7 @@ import numpy as np
 from helptune.toys.answers import demonstrator
 from helptune.toys.imitation import demonstrations, imitate, imitation_loss
 
-counts, logits, step = demonstrations(demonstrator(evasive=0.1), 40), np.log(UNTRAINED), 1e-5
+counts, logits, step = demonstrations(demonstrator(evasive=0.1), 40, seed=3), np.log(UNTRAINED), 1e-5
 _, gradient = imitation_loss(logits, counts)
 moved = [imitation_loss(logits + step * e, counts)[0] - imitation_loss(logits - step * e, counts)[0] for e in np.eye(4)]
 assert np.allclose(gradient, np.array(moved) / (2 * step)), "pi - f is not the slope of the loss"
@@ -187,7 +189,7 @@ from helptune.plots.helpful_first import policies
 
 
 def learned(count, evasive):
-    counts = demonstrations(demonstrator(evasive), count)
+    counts = demonstrations(demonstrator(evasive), count, seed=3)
     return counts / counts.sum(), imitate(UNTRAINED, counts)
 
 
@@ -314,7 +316,7 @@ print({name: round(float(r), 2) for name, r in zip(ANSWERS, path[-1], strict=Tru
 # **Predict first:** what happens to `misleads`, which the demonstrators showed? And to `echoes`, which they did not?
 
 # %%
-clone = imitate(UNTRAINED, demonstrations(demonstrator(evasive=0.1), 400))
+clone = imitate(UNTRAINED, demonstrations(demonstrator(evasive=0.1), 400, seed=3))
 tilted = clone * np.exp(path[-1] / 1.0)
 tilted /= tilted.sum()
 figure, ax = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
@@ -354,7 +356,7 @@ from helptune.train.optimizer import OptimizerConfig, make_optimizer
 from helptune.train.step import init_state, train_step
 
 method, rows, length, steps = LoraConfig(rank=8, alpha=16), 2, 256, 12
-optimizer = make_optimizer(OptimizerConfig(learning_rate=4e-4, warmup_steps=2), steps)
+optimizer = make_optimizer(OptimizerConfig(learning_rate=8e-4, warmup_steps=2), steps)
 untrained = init_adapters(method, base.config, jax.random.key(0))
 
 
@@ -417,11 +419,12 @@ for question in ("What is the capital of Italy?", "Why do cats purr?"):
         print(f"  {name:11}{tokenizer.decode(written.tokens).strip()!r}")
 
 # %% [markdown]
-# **What did you observe?** 28 conversations are enough to teach *how* to answer: that a question wants an answer, how long it is, how it
-# ends, and that it ends. They do not teach *what is true*: with 270 million parameters the model says pleasantly what is wrong. Style is cheap, knowledge is not
-# (Zhou et al. 2023 argue that nearly all of the latter comes from pretraining). Be careful what you show: it all comes back.
+# **What did you observe?** 28 conversations are enough to teach *how* to answer: that a question wants an answer, in which tone, how long it
+# is, and (mostly) that it ends. They do not teach *what is true*: the same weights that say "Rome" tersely may say something else in friendly words, and
+# nobody here knows about cats. Style is cheap, knowledge is not; Zhou et al. 2023 argue that nearly all of it comes from
+# pretraining. Be careful what you show: it all comes back.
 #
-# And the critique?
+# And the critique? **Predict first:** both adapters have learned to answer. Can they criticize?
 
 # %% tags=["nbval-ignore-output"]
 critiques = answers(chat)
@@ -429,9 +432,10 @@ for name, written in critiques.items():
     print(f"{name:11}{'ends' if written.ended else 'goes on'}: {tokenizer.decode(written.tokens).strip()!r}")
 
 # %% [markdown]
-# Both adapters now *answer the request* and stop, where the base goes on for ever. Neither gives a critique worth training on: nobody
-# showed them one, and they are small. The full stage shows 972 conversations of 18 kinds, and a larger model; whether that is enough
-# is measured before stage 3 begins, not assumed.
+# Each answers with a sentence of its own style, where the base echoes the request: that much is new. But it is no critique, and in a chat of
+# three turns, which they never saw, they may forget to stop. A model follows the *kinds* of instruction it was shown. So the full stage shows 972
+# conversations of 18 kinds, several turns among them, and offers larger models; and whether the result can criticize is measured before
+# stage 3 begins, not assumed.
 
 # %% [markdown]
 # ## What is handed over
@@ -449,7 +453,7 @@ for name, written in critiques.items():
 # - A base model has the form at best; a model that was only made harmless says nothing, which no critique can improve.
 # - A demonstration says what to do: loss -log π(what was shown); the policy becomes its data, with all its faults.
 # - A comparison says which is better: loss -log σ(r preferred - r other); it chooses among what the policy can already do.
-# - Two dozen conversations change the style of the real Gemma 3 270M, and none of its knowledge.
+# - 28 conversations change the style of the real Gemma 3 270M; they add no knowledge, and no instruction of another kind.
 
 # %% [markdown]
 # ## Toward constitutional training

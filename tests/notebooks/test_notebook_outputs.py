@@ -7,6 +7,7 @@ from notebooks import EXECUTED, code, name, read
 
 IGNORED = {
     "course/00_start_here": "the doctor tells of the machine; a base model's greedy text in bfloat16 hangs on it",
+    "course/01_helpful_first": "two cells show greedy answers of adapters that were just trained: rounding differs, and grows",
 }
 """Notebooks with cells whose outputs are not compared, and why not."""
 

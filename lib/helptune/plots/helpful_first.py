@@ -20,10 +20,10 @@ _PIPELINE = (
     ("SL-CAI", 4, 1, TUNED),
     ("pairs of\nanswers", 4, 0, BASE),
     ("AI\nfeedback", 3, 0, FEW_SHOT),
-    ("preference\nmodel", 2, 0, FEW_SHOT),
+    ("preference\nmodel", 2, 0, TUNED),
     ("RL-CAI", 1, 0, TUNED),
 )
-"""(what, column, row from below, colour): blue boxes are models that are handed on, green ones need a critic."""
+"""(what, column, row from below, colour): blue is a model, orange its data, green what a model is told to do."""
 
 
 def pipeline(ax: Axes) -> Axes:
