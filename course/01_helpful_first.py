@@ -399,6 +399,9 @@ assert best == list(STYLES), f"best on terse, best on friendly: {best}. Was each
 print("each adapter is the best on its own style")
 
 # %% [markdown]
+# **Notice:** the terse adapter does worse on friendly answers than no adapter at all: it is sure that an answer ends after a sentence. What
+# one set of demonstrations teaches, another has to unlearn.
+#
 # What does that look like? One batch serves the base and both adapters, by a number for each row. (Texts may differ on your machine.)
 #
 # **Predict first:** how will the friendly adapter answer a question about cats that neither style was trained on?
