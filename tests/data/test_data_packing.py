@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helptune.data.conversation import load_curated
-from helptune.data.packing import Example, collate, pack, plan_batches, tokenize
+from helptune.data.packing import Example, collate, pack, padding_share, plan_batches, tokenize
 from helptune.errors import ContextError
 from helptune.gemma.config import gemma3_270m, tiny
 from helptune.gemma.model import forward
@@ -171,3 +171,8 @@ def test_a_conversation_longer_than_the_context_is_named(tokenizer):
 def test_the_curated_rows_are_more_than_nine_tenths_full(tokenizer):
     lengths = lengths_of(tokenize(load_curated("train"), tokenizer, gemma3_270m(), 256))
     assert sum(lengths) / (len(pack(lengths, 256)) * 256) > 0.9
+
+
+def test_padding_is_what_no_conversation_takes():
+    assert padding_share([[3, 4], [5]], 8) == pytest.approx(4 / 16)
+    assert padding_share([[8]], 8) == 0

@@ -89,6 +89,11 @@ def pack(lengths: Sequence[int], seq_len: int) -> list[list[int]]:
     return rows
 
 
+def padding_share(rows: Sequence[Sequence[int]], seq_len: int) -> float:
+    """Of all places of rows of `seq_len`, given the lengths of what each holds, the share that holds no token."""
+    return 1 - sum(map(sum, rows)) / (seq_len * len(rows))
+
+
 def collate(examples: Sequence[Example], rows: Sequence[Sequence[int]], seq_len: int, batch_rows: int) -> Batch:
     """A Batch of numpy arrays [batch_rows, seq_len] from rows of example numbers; missing rows are padding."""
     shape = (batch_rows, seq_len)
