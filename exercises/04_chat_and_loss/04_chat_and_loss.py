@@ -208,7 +208,7 @@ from helptune.exercises.checks import chat_and_loss as checks
 
 checks.streaming_nll(streaming_nll)
 
-# %% [markdown] nbgrader={"grade": false, "grade_id": "never_stops_card_card", "locked": true, "schema_version": 3, "solution": false, "task": false}
+# %% [markdown] nbgrader={"grade": false, "grade_id": "never_stops_card", "locked": true, "schema_version": 3, "solution": false, "task": false}
 # ## Exercise 5 · The model that never stops
 #
 # **open · about 20 minutes · 4 points**
