@@ -109,7 +109,7 @@ names = ["multiturn-easy-01", "facts-easy-14", "howto-easy-01", "code-easy-01", 
 
 def draw(ax, conversation):
     ids, flags = render(by_id[conversation].messages, tokenizer, config)
-    token_boxes(ax, pieces(ids), flags, lines=16)
+    token_boxes(ax, pieces(ids), flags, lines=8)
 
 
 def words(conversation):
@@ -118,7 +118,7 @@ def words(conversation):
 
 
 # %%
-explorer = explore(draw, words, size=(6.4, 4.6), conversation=choice(names))
+explorer = explore(draw, words, size=(6.4, 2.6), conversation=choice(names))
 display(explorer)
 
 # %%
@@ -150,7 +150,7 @@ print("ours:", turns_opened(tokenizer))
 
 # %%
 ids, _ = render(messages, tokenizer, config)
-figure, ax = plt.subplots(figsize=(6.4, 2), layout="constrained")
+figure, ax = plt.subplots(figsize=(6.4, 1), layout="constrained")
 token_boxes(ax, pieces(ids), [False] * len(ids))
 plt.show()
 
@@ -247,10 +247,10 @@ ax.set_xlabel("sum of surprise over eight conversations (nats)")
 plt.show()
 
 # %% [markdown]
-# *In words: four bars. The two grey ones, which do not count, are together longer than the two blue ones; the longest of all is that of the marks.*
+# *In words: four bars. The two grey ones, marks and question, are about as long as the answers' bar each; the end of the answers, eight targets in all, still has a fifth of that.*
 #
-# **What did you observe?** The base has never seen a turn token, so the marks surprise it most. If every target counted, most of the gradient would
-# teach it to write the template and the users' questions: what it is never asked to do. The loss would fall quickly, and the answers would gain little.
+# **What did you observe?** The base does not expect marks, and least of all the end of an answer. If every target counted, three fifths of the loss would lie
+# on the template and the users' questions: on what the model is never asked to write. That loss would fall fast as soon as the marks are learned, and this fall would say nothing about answers.
 #
 # Over the whole training set, how much is masked?
 
@@ -306,15 +306,15 @@ figure, ax = plt.subplots(figsize=(6.4, 3), layout="constrained")
 styles = {"base": ("#E69F00", "o"), "end counts": ("#0072B2", "s"), "end forgotten": ("#D55E00", "^")}
 for name, values in at_the_end.items():
     ax.plot(values, styles[name][1], color=styles[name][0], label=name, markersize=8)
-ax.set_xlabel("where an answer of the eight conversations ends")
+ax.set_xlabel("held-out conversation")
 ax.set_ylabel("surprise at <end_of_turn> (nats)")
 ax.set_ylim(0)
 ax.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
 plt.show()
 
 # %% [markdown]
-# *In words: three marks at each end of an answer. The base's lie between 25 and 32 nats. Where the end counts they are far below; where it was forgotten they
-# are above the base's.*
+# *In words: three marks for each conversation. The base's lie between 24 and 39 nats. Trained with the end, all are below 15; trained without it, each is
+# above the base's.*
 #
 # **What did you observe?** Forgetting is not neutral. Every answer teaches "write a word here", none ever shows "stop here",
 # so stopping becomes *less* likely than in the base, and the model writes until it is cut off. In the full run of this project the base ended
@@ -454,8 +454,7 @@ print(f"one conversation a row: {len(lengths):,} rows, {unpacked_share:.0%} padd
 print(f"packed: {len(rows)} rows, {packed_share:.1%} padding")
 
 # %% [markdown]
-# `pack` puts the longest first, each into the fullest row that still has room: best fit. Move the width, and compare. **Predict first:** for which widths does
-# packing have trouble?
+# `pack` puts the longest first, each into the fullest row that still has room: best fit. Move the width, and compare. **Predict first:** do wider rows waste more?
 
 # %%
 from helptune.plots import packed_rows
@@ -490,7 +489,8 @@ packing.controls["seq_len"].value = 224
 print(packing.words)
 
 # %% [markdown]
-# **What did you observe?** Rows as narrow as the longest conversation leave gaps that nothing fits into; in wide rows small pieces fill them, and only the last row is not full.
+# **What did you observe?** One a row, every token of width is wasted. Packed, the width hardly matters: short conversations fill the gaps, and what is left
+# is nearly all in the last row. These are 60 conversations; over the whole set one last row weighs little.
 #
 # How much arithmetic is saved? Counted for one forward pass over the set, two operations for each weight and position; attention is left out.
 
@@ -576,14 +576,21 @@ print(f"positions run on {np.concatenate(run_on).mean():.2f}, segments leak {np.
 print("most a token changes: packed and running on below 0.01:", max(apart(together).max(), apart(run_on).max()) < 0.01)
 print("leaking above 1 nat:", apart(leaking).max() > 1)
 
+# %%
+at_end = [padded.targets[n][counts[n]] == config.turn_end for n in range(8)]
+behind = [n for row in held_rows for n in row[1:]]  # these have a neighbour to read
+likelier = [leaking[n][at_end[n]].item() < alone[n][at_end[n]].item() - 1 for n in behind]
+words_alone, words_leaking = (np.mean([found[n][~at_end[n]].mean() for n in behind]) for found in (alone, leaking))
+print(f"with a leak the end is likelier in {sum(likelier)} of {len(behind)} conversations behind another")
+print(f"their words: {words_alone:.2f} nats alone, {words_leaking:.2f} with the leak")
+
 # %% [markdown]
 # **What did you observe?** Three different things.
 #
 # - Packed equals padded, token by token, up to rounding.
 # - Positions that run on change nothing here either: Gemma's RoPE knows only differences of positions (notebook 03). With learned, absolute positions they would be a
 #   serious mistake. We restart them anyway: a conversation then looks the same wherever it lies, and none reaches positions beyond the context.
-# - A leak *lowers* the loss. Having read other chats, the base guesses the marks and the tone of the next one, `<end_of_turn>` above all. A lower training loss is not
-#   proof of better code.
+# - A leak *lowers* the loss. A base that has read one chat is less surprised when the next one ends; it is no better at the words. A lower training loss does not prove better code.
 #
 # ## The average that is wrong
 #
@@ -614,17 +621,19 @@ for size in (8, 4, 2, 1):
 # %%
 figure, ax = plt.subplots(figsize=(6.4, 2.8), layout="constrained")
 sizes = [8, 4, 2, 1]
-ax.bar([f"{8 // s} x {s}" for s in sizes], [mean_of_means(s) for s in sizes], color="#D55E00", label="mean of means")
-ax.plot([token_weighted(s) for s in sizes], "o-", color="#0072B2", label="token-weighted")
+splits = [f"{8 // s} x {s}" for s in sizes]
+ax.plot(splits, [mean_of_means(s) for s in sizes], "^", color="#D55E00", markersize=9, label="mean of means")
+ax.plot(splits, [token_weighted(s) for s in sizes], "o-", color="#0072B2", label="token-weighted")
 ax.set_xlabel("micro-batches x conversations in each")
 ax.set_ylabel("loss (nats per token)")
 ax.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1))
 plt.show()
 
 # %% [markdown]
-# *In words: a level line of the token-weighted loss, and bars of the mean of means, which equal it for one part only and grow as the parts get smaller.*
+# *In words: a level line of the token-weighted loss at 3.49. The triangles of the mean of means lie on it for one part, just below it for two, and clearly above it, near 3.7, for
+# four and eight.*
 #
-# **Notice:** in a mean of means a token of a two-word answer weighs as much as thirty of a long one. The gradient has the same fault, so the batch size changes
+# **Notice:** in a mean of means a token of a short answer weighs as much as several of a long one. The gradient has the same fault, so the batch size changes
 # what is learned. Add sums and weights, over micro-batches and over devices, and divide once: that is why `chunked_nll` returns a sum.
 
 # %%
