@@ -1,4 +1,4 @@
-"""Every exercise has a card: what it asks, how long it takes, three hints that can be folded, and what one should see."""
+"""Every exercise has a card: what it asks, how long it takes, three hints to unfold, and what one should see."""
 
 import re
 from pathlib import Path

@@ -7,7 +7,7 @@ import pytest
 
 from helptune.errors import DataError
 from helptune.exercises.cells import cells_of, read_solutions
-from helptune.exercises.mutants import Mutant, read_mutants, answers_tested_by, try_mutants
+from helptune.exercises.mutants import Mutant, answers_tested_by, read_mutants, try_mutants
 from helptune.exercises.release import solution_files
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +38,7 @@ def test_every_exercise_has_wrong_answers_and_core_ones_six_and_another_right_on
         assert right[answer] >= (1 if is_core else 0), answer
 
 
-TOY = '''\
+TOY = """\
 # %% nbgrader={"grade": false, "grade_id": "double", "locked": false, "schema_version": 3, "solution": true, "task": false}
 def double(x):
     ### BEGIN SOLUTION
@@ -52,7 +52,7 @@ try:
     expect(double(3), 6, [Known("squared", 9, "not the square")])
 except NotImplementedError:
     raise Mistake("not_written", "nothing is written here yet") from None
-'''  # noqa: E501
+"""  # noqa: E501
 
 
 def toy(folder, mutants):

@@ -1,4 +1,4 @@
-"""The progress panel of a notebook: a row for each exercise, which changes as checks are run. And that of the course."""
+"""The progress panel of a notebook, with a row for each exercise, which changes as checks are run; and the course's."""
 
 import importlib
 import pkgutil

@@ -22,11 +22,19 @@ def perplexity(answer, seed: int = 0) -> None:
     right = np.exp(losses.sum() / weights.sum())
     known = [
         Known("no_exp", np.log(right), "these are nats per token: perplexity is exp of them"),
-        Known("mean_of_means", np.exp((losses / weights).mean()), "a short conversation counts as much as a long one here: divide the sums"),
+        Known(
+            "mean_of_means",
+            np.exp((losses / weights).mean()),
+            "a short conversation counts as much as a long one here: divide the sums",
+        ),
         Known("exp_before_mean", np.exp(losses / weights).mean(), "the mean comes first, then exp"),
         Known("per_conversation", np.exp(losses.mean()), "divide by the number of tokens, not of conversations"),
         Known("base_two", 2 ** (losses.sum() / weights.sum()), "the losses are in nats: exp, not a power of 2"),
-        Known("upside_down", np.exp(-losses.sum() / weights.sum()), "the sign: this is the typical probability, its inverse is wanted"),
+        Known(
+            "upside_down",
+            np.exp(-losses.sum() / weights.sum()),
+            "the sign: this is the typical probability, its inverse is wanted",
+        ),
     ]
     expect(answer(losses, weights), right, known, what="the perplexity")
 
@@ -73,7 +81,7 @@ def early_stopping(answer, seed: int = 0) -> None:
 
 
 def _known_stops(losses: Sequence[float], patience: int) -> list[tuple[str, tuple[int, int], str]]:
-    kept, ended = _stop(losses, patience)
+    _, ended = _stop(losses, patience)
     return [
         ("keeps_the_last", (ended, ended), "the adapter of the lowest held-back loss is kept, not the last one"),
         ("ties_improve", _stop(losses, patience, ties=True), "an equal loss is no improvement"),
@@ -124,7 +132,9 @@ def clip(answer, seed: int = 0) -> None:
             "scales_up": dict.fromkeys(grads, limit / total),
             "not_clipped": dict.fromkeys(grads, 1.0),
             "upside_down": dict.fromkeys(grads, max(1.0, total / limit)),
-            "mean_square": dict.fromkeys(grads, min(1.0, limit / np.sqrt(total**2 / sum(g.size for g in grads.values())))),
+            "mean_square": dict.fromkeys(
+                grads, min(1.0, limit / np.sqrt(total**2 / sum(g.size for g in grads.values())))
+            ),
             "to_length_one": dict.fromkeys(grads, 1 / total if total > limit else 1.0),
         }
         values = {hint: {name: factors[name] * g for name, g in grads.items()} for hint, factors in scaled.items()}

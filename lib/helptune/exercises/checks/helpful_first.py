@@ -19,12 +19,16 @@ def win_probability(answer, seed: int = 0) -> None:
     right = np.array([preference.win_probabilities(np.array(pair))[0, 1] for pair in zip(ours, theirs, strict=True)])
     known = [
         Known("swapped", 1 - right, "this is the probability that theirs is preferred: turn the difference around"),
-        Known("difference", ours - theirs, "the difference of rewards is the log odds: a sigmoid makes it a probability"),
+        Known(
+            "difference", ours - theirs, "the difference of rewards is the log odds: a sigmoid makes it a probability"
+        ),
         Known("odds", np.exp(ours - theirs), "these are odds, and exceed 1: a probability is odds / (1 + odds)"),
         Known("share", ours / (ours + theirs), "a share of the rewards themselves: take exp of each of them first"),
         Known("sum", expit(ours + theirs), "the rewards are added: only their difference counts"),
         Known("ours_alone", expit(ours), "theirs has no part in this: take the sigmoid of the difference"),
-        Known("certain", (ours > theirs).astype(float), "the better one does not always win: use a sigmoid, not a step"),
+        Known(
+            "certain", (ours > theirs).astype(float), "the better one does not always win: use a sigmoid, not a step"
+        ),
     ]
     expect(answer(ours, theirs), right, known, what="the probability")
 

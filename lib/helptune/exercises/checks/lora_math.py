@@ -130,7 +130,9 @@ def nearest_pair(answer, seed: int = 0) -> None:
         Known("smallest", (u[:, last] * s[last]) @ vt[last], "the smallest singular values are kept: take the largest"),
         Known("no_values", top @ vt[:rank], "the singular values are missing: directions have length 1"),
         Known("values_twice", (top * s[:rank] ** 2) @ vt[:rank], "A and B both carry the singular values: share them"),
-        Known("root_once", (top * s[:rank] ** 0.5) @ vt[:rank], "the root of the values is there once: A or B lacks it"),
+        Known(
+            "root_once", (top * s[:rank] ** 0.5) @ vt[:rank], "the root of the values is there once: A or B lacks it"
+        ),
         Known("columns_of_vt", (top * s[:rank]) @ columns, "`svd` gives V transposed: its rows are the directions"),
         Known("rows_of_m", np.eye(9)[:, :rank] @ m[:rank], "the first rows of m are no better than its other rows"),
     ]
