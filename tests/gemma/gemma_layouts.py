@@ -13,6 +13,7 @@ import safetensors.numpy
 import sentencepiece
 
 from helptune.gemma.config import tiny
+from helptune.gemma.reference import reference_tree
 
 VOCABULARY_PADDING = 128  # rows that Gemma 1's Orbax files have after the vocabulary
 MODELS = [tiny(1), replace(tiny(1), name="tiny-1-shared-keys", kv_heads=1), tiny(3)]
@@ -151,43 +152,6 @@ def gguf_tensors(base):
     return {name: np.ascontiguousarray(values, np.float32) for name, values in tensors.items()}
 
 
-def nested_tree(base):
-    """The parameters of `gm.nn.Transformer`: how the `gemma` package holds and saves them."""
-    config = base.config
-
-    def by_head(w, heads):
-        return w.reshape(config.width, heads, config.head_width).transpose(1, 0, 2)
-
-    def block(w):
-        q, k, v = by_head(w["q"], config.heads), by_head(w["k"], config.kv_heads), by_head(w["v"], config.kv_heads)
-        if config.heads == config.kv_heads:
-            attention = {"qkv_einsum": {"w": jnp.stack([q, k, v])}}
-        else:
-            attention = {"q_einsum": {"w": q}, "kv_einsum": {"w": jnp.stack([k, v])}}
-        attention["attn_vec_einsum"] = {"w": w["o"].reshape(config.heads, config.head_width, config.width)}
-        gating = jnp.stack([w["gate"], w["up"]])
-        layer = {
-            "attn": attention,
-            "mlp": {"gating_einsum": gating, "linear": w["down"]},
-            "pre_attention_norm": {"scale": w["pre_attention_norm"]},
-            "pre_ffw_norm": {"scale": w["pre_mlp_norm"]},
-        }
-        if config.post_norms:
-            attention |= {"_query_norm": {"scale": w["q_norm"]}, "_key_norm": {"scale": w["k_norm"]}}
-            layer["mlp"]["gating_einsum"] = gating.transpose(0, 2, 1)
-            layer |= {
-                "post_attention_norm": {"scale": w["post_attention_norm"]},
-                "post_ffw_norm": {"scale": w["post_mlp_norm"]},
-            }
-        return layer
-
-    return {
-        "embedder": {"input_embedding": base.embedding},
-        "final_norm": {"scale": base.final_norm},
-        **{f"layer_{i}": block(w) for i, w in enumerate(layers_of(base))},
-    }
-
-
 def kaggle_tree(base):
     """The published trees: two levels, paths as keys, and padding after the vocabulary of Gemma 1."""
 
@@ -200,7 +164,7 @@ def kaggle_tree(base):
             else:
                 yield "/".join(path), {key: value}
 
-    tree = dict(walk(nested_tree(base), ("transformer",)))
+    tree = dict(walk(reference_tree(base), ("transformer",)))
     if not base.config.post_norms:
         padding = jnp.ones((VOCABULARY_PADDING, base.config.width), base.embedding.dtype)
         tree["transformer/embedder"] = {"input_embedding": jnp.concatenate([base.embedding, padding])}

@@ -10,13 +10,14 @@ import jax
 import jax.numpy as jnp
 import pytest
 from gemma_golden import first_layers, hidden_states, relative_difference
-from gemma_layouts import kaggle_tree, nested_tree, write_orbax
+from gemma_layouts import kaggle_tree, write_orbax
 
 from helptune.gemma.base import init_base
 from helptune.gemma.checkpoints import load_checkpoint
 from helptune.gemma.config import tiny
 from helptune.gemma.layers import rms_norm
 from helptune.gemma.model import logits
+from helptune.gemma.reference import reference_tree
 
 TOLERANCE = 1e-6  # relative, per layer and for the logits; 1.6e-7 to 3.7e-7 measured
 CONFIGS = {
@@ -48,7 +49,7 @@ def reference(config, tokens):
         use_post_ffw_norm=False, attention_types=(_modules.AttentionType.GLOBAL,) * config.layers,
     )  # fmt: skip
     output, state = gm.nn.Transformer(config=theirs, tokens="tokens", dtype=jnp.float32).apply(
-        {"params": nested_tree(init_base(config, jax.random.key(0)))},
+        {"params": reference_tree(init_base(config, jax.random.key(0)))},
         tokens[None],
         capture_intermediates=lambda module, _: isinstance(module, _modules.Block),
         mutable=["intermediates"],

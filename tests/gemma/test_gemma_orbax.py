@@ -5,12 +5,13 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from gemma_layouts import MODELS, assert_same_leaves, kaggle_tree, nested_tree, write_orbax
+from gemma_layouts import MODELS, assert_same_leaves, kaggle_tree, write_orbax
 
 from helptune.errors import WeightsError
 from helptune.gemma.base import init_base
 from helptune.gemma.checkpoints import checkpoint_sha256, load_checkpoint, load_checkpoint_tokenizer
 from helptune.gemma.config import tiny
+from helptune.gemma.reference import reference_tree
 from helptune.gemma.tokenizer import model_proto
 
 
@@ -27,7 +28,7 @@ def folder(base, tmp_path):
 
 
 @pytest.mark.parametrize("handler", [{}, {"use_ocdbt": False}, {"use_zarr3": True}], ids=["packed", "files", "zarr3"])
-@pytest.mark.parametrize("tree", [kaggle_tree, nested_tree])
+@pytest.mark.parametrize("tree", [kaggle_tree, reference_tree])
 @pytest.mark.parametrize("config", MODELS, ids=lambda config: config.name)
 def test_a_tree_reads_back_equal(config, tree, handler, tmp_path):
     base = init_base(config, jax.random.key(1))
@@ -102,7 +103,7 @@ def test_a_tree_without_arrays_is_refused(tmp_path, base):
 
 
 @pytest.mark.parametrize(("held", "asked"), [(tiny(1), tiny(3)), (tiny(3), tiny(1))], ids=["1 as 3", "3 as 1"])
-@pytest.mark.parametrize("tree", [kaggle_tree, nested_tree])
+@pytest.mark.parametrize("tree", [kaggle_tree, reference_tree])
 def test_one_generation_is_not_taken_for_the_other(held, asked, tree, tmp_path):
     path = write_orbax(tmp_path / "m", tree(init_base(held, jax.random.key(0))))
     generation = held.name[-1]

@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 from gemma_golden import DEPTHS, GOLDEN_TOLERANCE, first_layers, hidden_states, relative_difference
-from gemma_layouts import nested_tree
 
 import helptune.data.curated
 from helptune.gemma.layers import rms_norm
 from helptune.gemma.model import logits
+from helptune.gemma.reference import reference_states
 from helptune.gemma.tokenizer import BOS
 
 pytestmark = pytest.mark.real
@@ -35,23 +35,7 @@ def ids(tokenizer):
 
 @pytest.fixture(scope="module")
 def reference(real_base, ids):
-    """DeepMind's last logits, final hidden states and block outputs; its full logits are not kept, to save memory."""
-    from gemma import gm  # takes 10 to 20 seconds
-    from gemma.gm.nn import _modules
-
-    def kept(module, _):
-        return isinstance(module, _modules.Block) or module.name == "final_norm"
-
-    output, state = gm.nn.Gemma3_270M(dtype=jnp.float32).apply(
-        {"params": nested_tree(real_base)},
-        jnp.array([ids]),
-        return_last_only=True,
-        capture_intermediates=kept,
-        mutable=["intermediates"],
-    )
-    seen = state["intermediates"]
-    blocks = [seen[f"layer_{i}"]["__call__"][0][1][0] for i in range(real_base.config.layers)]
-    return {"last": output.logits[0], "hidden": seen["final_norm"]["__call__"][0][0], "blocks": blocks}
+    return reference_states(real_base, ids)
 
 
 def test_the_file_holds_268_098_176_parameters(real_base):
@@ -64,9 +48,9 @@ def test_logits_equal_the_reference_implementation(real_base, ids, reference):
     ours, worst = hidden_states(real_base, ids), 0.0
     for start in range(0, TOKENS, 128):
         block = slice(start, start + 128)
-        theirs = jnp.einsum("TD,VD->TV", reference["hidden"][block], real_base.embedding)
+        theirs = jnp.einsum("TD,VD->TV", reference.hidden[block], real_base.embedding)
         worst = max(worst, float(jnp.abs(logits(real_base, ours[block]) - theirs).max()))
-    last = float(jnp.abs(logits(real_base, ours[-1]) - reference["last"]).max())
+    last = float(jnp.abs(logits(real_base, ours[-1]) - reference.last).max())
     print(f"\nlargest difference of a logit: {worst:.2e} over {TOKENS} positions, {last:.2e} at the last")
     assert max(worst, last) < LOGITS_TOLERANCE
 
@@ -75,7 +59,7 @@ def test_logits_equal_the_reference_implementation(real_base, ids, reference):
 def test_every_layer_equals_the_reference_implementation(real_base, ids, reference, depth):
     """Our cut model ends with the final norm, so theirs gets it too."""
     ours = hidden_states(first_layers(real_base, depth), ids)
-    theirs = rms_norm(reference["blocks"][depth - 1], real_base.final_norm)
+    theirs = rms_norm(reference.blocks[depth - 1], real_base.final_norm)
     difference = relative_difference(ours, theirs)
     print(f"\nafter {depth} layers: relative difference {difference:.1e}")
     assert difference < GOLDEN_TOLERANCE
