@@ -289,7 +289,7 @@ assert abs(grown["1 / R"] - 1) < 0.1, "with 1 / R the step should be the same at
 #
 # ### What that buys: a learning rate that stays put
 #
-# Train 100 steps at many learning rates and ranks. **Predict first:** in which panel do the curves lie on top of one another?
+# Train 100 steps at many learning rates and ranks, with alpha such that all three rules agree at rank 8. **Predict first:** in which panel do the curves lie on top of one another?
 
 # %%
 rates, ranks = 2.0 ** jnp.arange(-14, -6), jnp.array([8.0, 16, 32, 64])
@@ -314,7 +314,7 @@ for ax, (name, losses) in zip(axes, found.items(), strict=True):
 axes[0].set_ylabel("loss after 100 steps")
 plt.show()
 spread = {name: losses[:, 4].max() / losses[:, 4].min() for name, losses in found.items()}
-print("at one learning rate, worst rank / best rank:", {name: f"{x:.0f}" for name, x in spread.items()})
+print("at one learning rate, worst rank / best rank:", {name: f"{x:.1g}" for name, x in spread.items()})
 assert spread["1 / R"] < 1.4, "with alpha / R all ranks should learn alike at one learning rate"
 
 # %% [markdown]
@@ -323,7 +323,7 @@ assert spread["1 / R"] < 1.4, "with alpha / R all ranks should learn alike at on
 #
 # **That is why alpha / rank is there: you tune the learning rate once, and then change the rank as you like.**
 #
-# Now the sliders. **Predict first:** learning rate fixed, alpha fixed: what does the rank change under each rule? And does doubling alpha resemble something you know?
+# Now the sliders (again, the three rules agree at rank 8). **Predict first:** learning rate fixed, alpha fixed: what does the rank change under each rule? And does doubling alpha resemble something you know?
 
 # %%
 reference = np.asarray(fit(8, 1.0, 0.001)[0])
@@ -361,12 +361,12 @@ for name in SCALES:
     print(f"rank 64, alpha x {name}: {training.words}")
 
 # %% [markdown]
-# **Notice:** alpha does what the learning rate does, very nearly. That is why Hu et al. set it once (to the first rank they try) and tune the learning rate instead.
+# **Notice:** more alpha, faster learning: alpha works much like the learning rate (not exactly; the learning rate moves A as well as B). One such knob is enough, so Hu et al. set alpha once, to the first rank they try, and tune the learning rate.
 #
 # ### Another rule: alpha / √R
 #
-# Under alpha / R a larger rank learns *no faster*: 64 thin products share what one would do. Kalajdzievski (2023) sees a fault in that: large ranks are held back, so nobody finds them useful. His
-# scale is alpha / √R, for which he proves that neither what the adapter adds nor its gradients grow or shrink with R. Where does a root come from? Take plain gradient descent. B's gradient carries the scale, the product $AB$ carries it
+# Under alpha / R a larger rank learns *no faster*: 64 thin products share what one would do. Kalajdzievski (2023) sees a fault in that: large ranks are held back, so nobody finds them useful. The
+# paper's scale is alpha / √R, with a proof that neither what the adapter adds nor its gradients grow or shrink with R. Where does a root come from? Take plain gradient descent. B's gradient carries the scale, the product $AB$ carries it
 # again, and R products add up: $R \times \text{scale}^2$. **Predict first:** which of the three lines is level now?
 
 # %%
@@ -505,7 +505,7 @@ update, losses = train_update(small, practice, sites=("v",), rate=1e-4)
 print("dW:", update["v"].shape, "-", len(losses), "steps")
 
 
-# %% tags=["nbval-ignore-output"]
+# %%
 def both_losses(change):
     """Nats a token on the first 8 rows of practice, and on the held-back conversations."""
     return np.array([mean_nll(small, {"v": jnp.asarray(change)}, batch) for batch in (seen, held_back)])
@@ -513,9 +513,8 @@ def both_losses(change):
 
 seen = jax.tree.map(lambda *rows: np.concatenate(rows), *practice[:4])
 old, new = both_losses(0 * update["v"]), both_losses(update["v"])
-for name, loss_before, loss_after in zip(("practice", "held back"), old, new, strict=True):
-    print(f"{name}: {loss_before:.2f} nats a token before, {loss_after:.2f} after (the last digit varies)")
-assert (new < old - 0.2).all(), "the update should help, also with conversations it was not trained on"
+assert (new < old - 0.3).all(), "the update should help, also with conversations it was not trained on"
+print("more than 0.3 nats a token better, on practice and on held-back conversations")
 
 # %% [markdown]
 # The update works on conversations it has never seen. Now its singular values, layer by layer. **Predict first:** in a random matrix of 640 x 256, the 16 strongest directions hold about 15% of
@@ -529,25 +528,22 @@ W9, chance = np.asarray(base.blocks["v"][9]), np.random.default_rng(0).normal(si
 values = {"the update": S[9]}
 values |= {name: np.linalg.svd(m, compute_uv=False) for name, m in (("frozen W", W9), ("random", chance))}
 energy = {name: np.cumsum(s**2) / np.sum(s**2) for name, s in values.items()}
-for name, s in values.items():
-    print(
-        f"{name}: rank 16 holds {energy[name][15]:.1f} of it, effective rank {round(float(effective_rank(s)), -1):.0f}"
-    )
+widths = {name: float(effective_rank(s)) for name, s in values.items()}
+print("rank 16 holds more than half:", {name: bool(share[15] > 0.5) for name, share in energy.items()})
+print("effective rank above 100:", {name: width > 100 for name, width in widths.items()})
 assert energy["the update"][15] > 3 * energy["random"][15], "the update should be far steeper than chance"
 
 # %%
-figure, ax = plt.subplots(figsize=(5.5, 3.4), layout="constrained")
-for (name, share), style in zip(energy.items(), ("o-", "s--", "^:"), strict=True):
-    ax.plot(np.arange(1, 257), share, style, label=name, markevery=[0, 3, 7, 15, 31, 63, 127, 255], markersize=5)
-ax.set(
-    xscale="log",
-    xlabel="rank kept",
-    ylabel="share of the squared norm",
-    ylim=(0, 1.02),
-    title="v of layer 9, 640 x 256",
-)
+figure, ax = plt.subplots(figsize=(5.5, 3.6), layout="constrained")
+for (name, share), style, color in zip(
+    energy.items(), ("-", "--", ":"), ("#0072B2", "#E69F00", "#D55E00"), strict=True
+):
+    label = f"{name}: {share[15]:.0%} in 16, effective rank {widths[name]:.0f}"
+    ax.plot(np.arange(1, 257), share, style, color=color, label=label, linewidth=2)
+ax.set(xscale="log", xlabel="rank kept", ylabel="share of the squared norm", title="v of layer 9, 640 x 256")
+ax.set_ylim(0, 1.4)
 ax.set_xticks([1, 4, 16, 64, 256], ["1", "4", "16", "64", "256"])
-ax.legend(frameon=False)
+ax.legend(frameon=False, loc="upper left")
 plt.show()
 
 # %% [markdown]
@@ -568,28 +564,28 @@ dust *= jnp.linalg.norm(update["v"]) / jnp.linalg.norm(dust)
 by_chance = ((old - both_losses(dust)) / (old - new))[1]
 
 # %%
-figure, ax = plt.subplots(figsize=(5.5, 3.4), layout="constrained")
-ax.plot(kept, gain, "o-", color="#0072B2", label="improvement on held-back conversations")
-ax.plot(kept, practiced, "v-.", color="#009E73", label="improvement on practiced ones")
+figure, ax = plt.subplots(figsize=(7.5, 3.4), layout="constrained")
+ax.plot(kept, gain, "o-", color="#0072B2", label=f"held back: {old[1]:.2f} to {new[1]:.2f} nats")
+ax.plot(kept, practiced, "v-.", color="#009E73", label=f"practice: {old[0]:.2f} to {new[0]:.2f} nats")
 ax.plot(kept, share, "s--", color="#E69F00", label="squared norm")
-ax.axhline(by_chance, color="#D55E00", linestyle=":", label="a random matrix of that norm")
-ax.set(xscale="log", xlabel="rank kept", ylabel="share kept", ylim=(-0.1, 1.3), title="What is left of a real update")
+ax.axhline(by_chance, color="#D55E00", linestyle=":", label="random, held back")
+ax.set(xscale="log", xlabel="rank kept", ylabel="share of it kept", title="What is left of a real update")
+ax.set_ylim(-0.1, 1.1)
 ax.set_xticks(kept, [str(r) for r in kept])
-ax.legend(frameon=False, loc="lower right")
+figure.legend(loc="outside right center", frameon=False)
 plt.show()
 assert gain[4] > 0.9 > 0.1 > abs(by_chance), "compare rank 16 with a random matrix of the same norm"
 print("rank 16 keeps more than 90% of what was learned for others; a random matrix gives less than 10%")
 
 # %% [markdown]
-# *In words: four lines over the rank kept. The held-back improvement starts near 0.8 at rank 1 and is almost 1 from rank 8 on. That on practiced conversations and the squared norm climb slowly
+# *In words: four lines over the rank kept. The improvement on held-back conversations starts near 0.8 at rank 1 and is almost 1 from rank 8 on. That on practiced conversations and the squared norm climb slowly
 # to 1. A random matrix gives about nothing.*
 #
-# **What did you observe?** One direction a layer already holds most of what *carries over* to other conversations, and 16 hold nearly all of it. The long tail improves the practiced conversations: it is memory of them. So a thin update is not
-# only cheaper; here it kept what we want.
+# **What did you observe?** One direction a layer already holds most of what *carries over* to other conversations, and 16 hold nearly all of it. The long tail helps mostly with the practiced conversations, as memory of them would.
 #
 # Be careful with what this shows. The run is short, the data small, and one site moved; a gradient of a few hundred tokens has few directions to begin with, while Adam, which makes all entries move about equally, adds the long tail.
-# A hard task, or more data, can need more. What others found points the same way: Aghajanyan et al. (2020) fine-tuned large models inside random subspaces of a few hundred to a few thousand dimensions and kept 90% of the quality; Hu et al. (2021,
-# section 7) found little gain beyond very small ranks on their tasks. **Enough is a finding about updates, not a theorem about matrices**: notebook 08 measures it for your data.
+# A hard task, or more data, can need more. What others found points the same way: Aghajanyan et al. (2020) trained 200 numbers, projected at random into all weights of RoBERTa, and reached 90% of full fine-tuning on a paraphrase task (MRPC); Hu et al. (2021,
+# section 7) found little gain beyond very small ranks on theirs. **Enough is a finding about updates, not a theorem about matrices**: notebook 08 measures it for your data.
 #
 # ## Merging
 #
@@ -613,7 +609,7 @@ assert apart.max < 0.01 < np.abs(beside[0] - before).max(), (
 
 # %% [markdown]
 # In float32, merging is exact up to rounding: the same sums in another order. But models are stored in **bfloat16**, which keeps 8 significant bits: near 0.02, its steps are about 0.0001 wide. **Predict first:** the update
-# moves a weight by about a hundredth of its size. What happens to it when W + dW is rounded?
+# moves a typical weight by one or two hundredths of its size. What happens to that when the sum is rounded?
 
 # %%
 delta = np.asarray(thin.scale * adapter["v"]["a"] @ adapter["v"]["b"])
@@ -623,16 +619,12 @@ sizes = np.log2(np.abs(delta) / step_of).ravel()
 figure, ax = plt.subplots(figsize=(5.5, 3.2), layout="constrained")
 ax.hist(sizes, bins=np.arange(-10, 6, 0.5), color="#0072B2", weights=np.full(sizes.size, 1 / sizes.size))
 ax.axvline(-1, color="#D55E00", linestyle="--")
-ax.text(-1.2, 0.11, "less than half a step:\nrounded away", color="#D55E00", ha="right")
-ax.set(
-    xlabel="change of a weight, in steps of bfloat16 (powers of 2)",
-    ylabel="share of weights",
-    title="Is the change larger than a step?",
-)
+ax.text(-1.3, 0.09, "less than half a step:\nrounded away", color="#D55E00", ha="right", va="top")
+ax.set(xlabel="change of a weight, in steps of bfloat16 (powers of 2)", ylabel="share of weights")
 plt.show()
 
 # %% [markdown]
-# *In words: a histogram with its hump around the dashed line at half a step: a good part of the weights changes by less than that.*
+# *In words: a histogram with its hump at two steps, right of the dashed line at half a step. About a tenth of all weights lies left of the line; what lies right of it is rounded to whole steps.*
 
 # %%
 from helptune.adapt.certificate import site_rounding
@@ -641,7 +633,8 @@ rounding = site_rounding(small, adapter, thin, "bfloat16")["v"]
 in_bfloat16 = merge(small, adapter, thin, "bfloat16")
 minus = in_bfloat16.base.blocks["v"].astype(jnp.float32) - delta
 back = bool(jnp.all(minus.astype(jnp.bfloat16) == small.blocks["v"]))
-print(f"weights unchanged by the merge: {rounding.unchanged:.1f} of all; lost of the update: {rounding.lost:.1f}")
+print("part of the update that rounding lost, between 5% and 25%:", 0.05 < rounding.lost < 0.25)
+print("weights that did not change at all, more than 5%:", rounding.unchanged > 0.05)
 print("subtracting brings the base back:", back, "- unmerging by keeping it:", in_bfloat16.original is small)
 assert not back, "half steps that were rounded away do not come back"
 
@@ -667,24 +660,23 @@ bent = [attach_bottleneck({}).delta({"o": bottleneck}, "o", x, t * x)[0, 0, 0] f
 
 # %%
 figure, ax = plt.subplots(figsize=(5.5, 3.2), layout="constrained")
-for values, style, name in ((straight, "-", "LoRA"), (bent, "--", "bottleneck")):
-    ax.plot(sizes, np.array(values) / np.abs(np.array(values)).max(), style, label=name, linewidth=2)
+for values, style, color, name in ((straight, "-", "#0072B2", "LoRA"), (bent, "--", "#D55E00", "bottleneck")):
+    ax.plot(sizes, np.array(values) / np.abs(values).max(), style, color=color, label=name, linewidth=2)
 ax.set(xlabel="size of the input", ylabel="one output (its largest = 1)", title="Linear, and not")
 ax.legend(frameon=False)
 plt.show()
-is_line = {
+doubled = {
     name: bool(np.allclose(2 * v[25], v[30], rtol=1e-3)) for name, v in (("LoRA", straight), ("bottleneck", bent))
 }
-print("doubles with its input:", is_line)
+print("doubles with its input:", doubled)
 for kind in (lora, method, BottleneckConfig(64, "pfeiffer")):
-    print(
-        f"{adapter_parameters(base.config, kind) / 1e6:5.2f} million numbers: {type(kind).__name__} on {', '.join(kind.sites)}"
-    )
+    millions = adapter_parameters(base.config, kind) / 1e6
+    print(f"{millions:.2f} million numbers: {type(kind).__name__} on {', '.join(kind.sites)}")
 
 # %% [markdown]
 # *In words: a straight line through zero, and a curve that bends.*
 #
-# **Notice:** a matrix can only draw straight lines. No W' does what the bottleneck does, so it **cannot be merged**, and every token pays for it. That, more than its count of numbers, is why LoRA took its place.
+# **Notice:** a matrix can only draw straight lines. No W' does what the bottleneck does, so it **cannot be merged**, and every token pays for it: the delay that Hu et al. set out to avoid.
 #
 # ## Summary
 #
@@ -697,8 +689,8 @@ for kind in (lora, method, BottleneckConfig(64, "pfeiffer")):
 #
 # ## Toward constitutional training
 #
-# Constitutional AI (Bai et al. 2022) trains a model several times: helpful first, then on its own critiques and revisions (stage 3), then by preferences against a constitution (stage 4, RLAIF). With LoRA each stage is a few megabytes beside one frozen base, and in stage 4 the same base
-# without its adapter is the reference that the policy must not drift away from: no second model in memory. And as a stage starts with B zero, it starts exactly at what the stage before it has reached.
+# Constitutional AI (Bai et al. 2022) trains a model several times: helpful first, then on its own critiques and revisions (stage 3), then by preferences against a constitution (stage 4, RLAIF). With LoRA a stage is a few megabytes. Merge it, begin the next
+# one with B zero, and that starts exactly where the last one ended. In stage 4 the model without its new adapter is the reference that the policy must not drift away from: no second model in memory.
 #
 # ## Exercises
 #

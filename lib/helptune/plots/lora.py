@@ -33,10 +33,10 @@ def by_rank(ax: Axes, x: Sequence[float], curves: np.ndarray, ranks: Sequence[in
     return plain(ax)
 
 
-def memory_bars(ax: Axes, frozen: Sequence[float], trained: Sequence[float], names: Sequence[str]) -> Axes:
-    """For each way of training (a bar): GB of the frozen model, and of the four float32 copies of what it trains."""
-    places, start = np.arange(len(names)), np.array(frozen, float)
-    ax.barh(places, frozen, color=INK, alpha=0.35, label="frozen, bfloat16")
+def memory_bars(ax: Axes, model: Sequence[float], trained: Sequence[float], names: Sequence[str]) -> Axes:
+    """For each way of training (a bar): GB of the model in bfloat16 and of four float32 copies of what is trained."""
+    places, start = np.arange(len(names)), np.array(model, float)
+    ax.barh(places, model, color=INK, alpha=0.35, label="model in bfloat16")
     for color, hatch, label in zip((TUNED, BASE, FEW_SHOT, WORSE), ("", "//", "..", "xx"), COPIES, strict=True):
         part = 4e-9 * np.array(trained, float)
         ax.barh(places, part, left=start, color=color, hatch=hatch, edgecolor="white", linewidth=0, label=label)
