@@ -390,8 +390,8 @@ ax.set_title("held-back loss, nats per token", fontsize=10)
 plt.show()
 
 # %% [markdown]
-# *In words: a table of losses. Rows: no adapter, terse, friendly. Columns: terse and friendly answers. In each column the adapter that was trained on it has
-# the lowest loss.*
+# *In words: a table of losses. Rows: no adapter, terse, friendly. Columns: terse and friendly answers. In each column the adapter that was
+# trained on it has the lowest loss.*
 
 # %%
 best = [list(adapters)[row] for row in losses.argmin(axis=0)]
@@ -476,7 +476,7 @@ for name, written in critiques.items():
 # ## Further reading
 #
 # - Bai et al. 2022, [Constitutional AI: Harmlessness from AI Feedback](https://arxiv.org/abs/2212.08073): sections 1 and 3 for this notebook; all figures above are from section 3.
-# - Bai et al. 2022, [Training a Helpful and Harmless Assistant with RLHF](https://arxiv.org/abs/2204.05862): where help and harm were first seen to pull apart.
+# - Bai et al. 2022, [Training a Helpful and Harmless Assistant with RLHF](https://arxiv.org/abs/2204.05862): help and harm, pulling apart, measured.
 # - Askell et al. 2021, [A General Language Assistant as a Laboratory for Alignment](https://arxiv.org/abs/2112.00861): helpful, honest, harmless; imitation beside preference modelling.
 # - Ouyang et al. 2022, [Training language models to follow instructions with human feedback](https://arxiv.org/abs/2203.02155): demonstrations first, then comparisons.
 # - Christiano et al. 2017, [Deep reinforcement learning from human preferences](https://arxiv.org/abs/1706.03741): the loss of a comparison, for a network.

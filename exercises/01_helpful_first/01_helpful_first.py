@@ -184,7 +184,7 @@ plt.show()
 # %% [markdown] nbgrader={"grade": false, "grade_id": "skip_a_stage_card", "locked": true, "schema_version": 3, "solution": false, "task": false}
 # ## Exercise 4 · May we skip a stage?
 #
-# **open · about 10 minutes · 3 points · read by a person**
+# **open · about 10 minutes · 3 points**
 #
 # *Objective: argue for, or against, the order of the stages.*
 #
