@@ -29,13 +29,15 @@ def main(folder: Path) -> None:
     summary = finetune(config, folder / "run")
     environment = read_json(folder / "run" / "environment.json")
     lines = read_metrics(folder / "run" / "metrics.jsonl")
+    answers = read_answers(folder / "run" / "eval" / "tuned.jsonl")
     kept = ("step", "loss", "eval_loss", "samples")
     record = {
         "environment": environment,
         "heldout_loss": summary["heldout_loss"],
         "training": summary["training"],
         "metrics": [{name: line[name] for name in kept if name in line} for line in lines],
-        "answers": {a.id: a.text for a in read_answers(folder / "run" / "eval" / "tuned.jsonl")},
+        "answers": {answer.id: answer.text for answer in answers},
+        "ended": {answer.id: answer.ended for answer in answers},
     }
     RECORD.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 

@@ -82,13 +82,13 @@ ax.set_xlabel("memory of one step (MiB)")
 plt.show()
 
 # %% [markdown]
-# *In words: the frozen base takes by far the most, half a gigabyte; then come activations and the loss, a few hundred MiB. Adapters,
-# their gradients and the optimizer's state are the three smallest bars, although only they are trained.*
+# *In words: two long bars, the activations and the frozen base, of more than 500 MiB each. All others are below 40 MiB, among them the adapters,
+# their gradients and the optimizer's state, although only these are trained.*
 #
 # ## Train it
 #
 # **Predict first,** and write it down: the first loss is about 3.5 nats per token. What will it be after 10 steps, and after 40?
-# After how many steps will an answer end by itself for the first time?
+# And of 18 held-out answers, how many will end by themselves after that?
 #
 # `start` trains in a process of its own, so that this notebook stays free. Watch the losses, the speed, and the three answers. The
 # button ends the run after the step under way; running the cell again goes on from there, with the same bits as if nothing had
@@ -125,11 +125,11 @@ plots.loss_curve(ax, records)
 plt.show()
 
 # %% [markdown]
-# *In words: the loss of single steps scatters around 3.5 at first, falls steeply within the first ten or fifteen steps, then slowly; the
-# held-back loss, measured at steps 0, 10, 20, 30 and 40, falls at each of them, and the last is the lowest.*
+# *In words: the loss of single steps scatters around 3.5 at first and below 3 in the end. The held-back loss, measured at steps 0, 10, 20, 30
+# and 40, falls steeply to step 10, then ever less, and is lowest at the last step, which is ringed.*
 #
-# **What did you observe?** Most of the gain comes at once: the model learns *that* it is asked, and what an answer looks like.
-# Knowing more comes later, slowly, or not at all. A warmup of ten steps keeps the very first updates small.
+# **What did you observe?** More than half of the gain comes within ten steps: the model learns *that* it is asked, and what an answer
+# looks like. The rest comes slowly. And those ten steps are the warmup, whose updates are small.
 #
 # Check yourself: the held-back loss decides which adapter is kept. Which step's is it, and by how much is it better than the base?
 
@@ -155,22 +155,28 @@ for step, sample in first:
 # %% [markdown]
 # *These are the lines of the machine that made this page; yours may differ in words.*
 #
-# **Notice:** the base repeats the question, or writes on for ever. After ten or twenty steps the answer is on the subject, and after
-# that it ends. Whether it is *true* is another question: nothing in 40 steps can teach a fact that the base did not know.
+# **Notice:** the base repeats the question and drifts away. After ten steps there is an *answer*, and its first sentence is
+# right. Then it writes on, and what follows is nonsense: it has not learned to end. Nor could these steps teach a fact: it knew the
+# angles of a triangle before, and was never asked.
 #
-# Over all 18 held-out conversations, before and after:
+# Who ends, over all 18 held-out conversations?
 
 # %%
 from helptune.evaluate.answers import read_answers
 
 answers = {name: read_answers(folder / "run" / "eval" / f"{name}.jsonl") for name in ("base", "few_shot", "tuned")}
 ended = {name: sum(a.ended for a in found) for name, found in answers.items()}
-print("most answers of the base never end:", ended["base"] < 9)
-print("most answers of the adapter end:", ended["tuned"] > 9)
+print("the base ends every answer when it sees solved examples:", ended["few_shot"] == 18)
+print("alone it ends hardly any:", ended["base"] <= 3)
+print("after 40 steps still few end:", ended["tuned"] <= 9)
 
 # %% [markdown]
-# The third model, `few_shot`, is the base with two solved examples in its prompt: what can be had without training. It ends, too, and
-# its answers are short. Notebook 11 asks which of the three *helps* more.
+# `few_shot` is the base with solved examples in its prompt: what can be had without training. Its answers are cut at the
+# next question, so they end, and are short.
+#
+# Why is ending so hard? Notebook 04 measured it: the base gives `<end_of_turn>` some 30 nats of surprise, for it has hardly ever seen this
+# token. There is *one* in each answer, so it is a small part of the loss, and it has the longest way to go. The recorded run below has
+# learned it.
 #
 # ## Which categories gained?
 #
@@ -187,14 +193,16 @@ plt.show()
 print("categories whose loss fell:", sum(after[c] < before[c] for c in before) >= 15)
 
 # %% [markdown]
-# *In words: a line for each of the 18 categories joins its loss before, a circle, with that after, a diamond. Nearly all diamonds lie well to the
-# left. The largest gains are on top, those of categories whose answers have a form of their own; the smallest at the bottom.*
+# *In words: a line for each of the 18 categories joins its loss before, a circle, with that after, a diamond. All diamonds lie to the left. The gain
+# is largest on top, about 2 nats for rewriting and talks of several turns, and smallest at the bottom, half a nat for explaining and code.*
 #
 # One conversation a category is a small sample: a single line may move by chance. The evaluation uses all 216.
 #
 # ## Where does the loss pull?
 #
-# At each measurement the run also looked at its gradients, matrix by matrix. Here are the norms before the first step.
+# At each measurement the run also looked at its gradients, matrix by matrix. Here are their norms at the last one.
+#
+# **Predict first:** will the loss pull alike everywhere?
 
 # %%
 analyses = {r["step"]: r["gradients"] for r in records if "gradients" in r}
@@ -203,8 +211,8 @@ plots.gradient_norms(ax, analyses[max(analyses)]["norm"])
 plt.show()
 
 # %% [markdown]
-# *In words: a heat map of 7 sites by 18 layers at the last measurement. A few cells are bright: the loss pulls hardest on some sites of some
-# layers, and hardly at all on others.*
+# *In words: a heat map of 7 sites by 18 layers. The brightest cell is `down` in the last layer; then come `v` in layer 13 and `up` and `down` in
+# layer 3. The query and key sites are dark in most layers.*
 #
 # **Predict first:** after 40 steps, how far have the adapted matrices moved, as a share of their own size: 10%, 1%, or 0.1%?
 
@@ -214,11 +222,11 @@ plots.update_ratios(ax, records)
 plt.show()
 
 # %% [markdown]
-# *In words: on a logarithmic axis, the upper line, all steps so far, rises quickly and then flattens; the lower one is what a single step moves, a
-# small fraction of it.*
+# *In words: on a logarithmic axis, all steps so far move a matrix by 0.3% of its norm after 10 steps, and by 0.7% after 40. The next step alone moves
+# it by 0.06% at step 10, and ten times less at step 40, where the learning rate has decayed.*
 #
-# **What did you observe?** The model changed its manners by a change of its matrices of about a hundredth. That is why a low rank
-# suffices, and why nothing it knew is lost.
+# **What did you observe?** The model changed its manners, and its matrices by less than a hundredth. Small is not the same as
+# low in rank, though. How many directions does the update use?
 
 # %%
 import numpy as np
@@ -229,7 +237,7 @@ assert 0.3 < guess / moved < 30, "look at the upper line again: which power of t
 print("the matrices moved by less than 5% of their size:", moved < 0.05)
 
 # %% [markdown]
-# How much of its rank does the update use? The *effective rank* counts the directions that carry it (notebook 02).
+# The *effective rank* counts the directions that carry it (notebook 02). **Predict first:** of the 16 there are, how many?
 
 # %%
 figure, ax = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
@@ -237,8 +245,11 @@ plots.effective_ranks(ax, analyses[max(analyses)]["effective_rank"], config.lora
 plt.show()
 
 # %% [markdown]
-# *In words: seven lines, one a site, over 18 layers. All stay below the dashed line of rank 16, most of them far below it: the update is
-# concentrated in a few directions.*
+# *In words: seven lines, one a site, over 18 layers. They lie between 9 and 15, below the dotted line of 16; `v` is lowest, with a dip to about 5 in layer
+# 13, where the gradient is large.*
+#
+# **Notice:** so short a run spreads over most of its rank. Where a site needs few directions, as `v` in layer 13, a lower rank would
+# have done. Notebook 08 asks which rank is enough.
 #
 # ## Beside a run that took its time
 #
@@ -260,14 +271,14 @@ ax.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# *In words: both curves begin at the same loss and fall together. Yours ends at step 40, below the recorded curve or on it; the recorded one goes on
-# falling, ever more slowly, until step 200.*
+# *In words: both curves begin at the same loss. Yours falls as fast, then flattens, and ends at step 40 a little above the recorded one, which
+# falls until step 100 and then hardly at all.*
 #
-# **Predict first:** your run and the recorded one have the same data, the same seed and the same base. Why are they not equal up to
-# step 40?
+# **Predict first:** your run and the recorded one have the same data, the same seed and the same base. Why does yours flatten
+# earlier?
 #
-# The learning rate: it decays from its peak to zero over the steps *that are planned*, and you planned 40. A schedule knows its end.
-# Never compare two runs in the middle of their schedules.
+# The learning rate: it decays over the steps *that are planned*, and you planned 40. A schedule knows its end. Never compare two runs in
+# the middle of their schedules. And after step 100 the longer run gained almost nothing: these 972 conversations were used up.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -278,6 +289,7 @@ def by_name(found):
 yours, theirs = by_name(answers["tuned"]), recorded["answers"]
 for name in sorted(yours)[:3]:
     print(f"{name}\n  40 steps: {yours[name][:120]!r}\n 200 steps: {theirs[name][:120]!r}\n")
+print(sum(recorded["ended"].values()), "of", len(theirs), "recorded answers end by themselves")
 
 # %% [markdown]
 # ## The same command for 7 billion
@@ -314,9 +326,9 @@ assert large.total < 80 * 2**30, "it does not fit on an 80 GB GPU: which part wo
 # ## Summary
 #
 # - A run is a configuration and a directory; the same configuration gives the same bits on the same machine.
-# - The form of an answer is learned within tens of steps: to answer, and to end. Facts are not.
+# - To *answer* is learned within tens of steps; to *end* takes longer; facts are not learned at all.
 # - The held-back loss decides what is kept; answers and categories tell what it means.
-# - All this moves the matrices by about a hundredth of their size, in few directions.
+# - All this moves the matrices by less than a hundredth of their size.
 # - Laptop or cluster, it is the same code under another configuration.
 #
 # ## Toward constitutional training

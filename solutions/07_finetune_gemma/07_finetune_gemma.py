@@ -218,10 +218,10 @@ checks.clip(clip, seed=7)
 # A person reads your answer. Full points for a sign that could be seen, and a plan that could fail.
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "next", "locked": false, "points": 4, "schema_version": 3, "solution": true, "task": false}
-# The longer run went on lowering the held-back loss, from about 2.9 to 2.7, and its answers became complete sentences on the subject;
-# mine had learned the form, to answer and to stop, which comes first and cheaply. More steps no longer help when the held-back loss
-# rises while the training loss falls: three measurements in a row without a new lowest value.
+# The longer run lowered the held-back loss from 2.9 to 2.7, and learned to end: 15 of 18 answers do, of mine none. Mine had learned to
+# answer, which comes first and cheaply. More steps no longer help when the held-back loss stands still: the recorded run gained
+# 0.01 after step 100.
 #
-# Next I would try the whole data with a second pass instead of a higher rank, because the effective ranks stay below the rank that is
-# there. I expect the held-back loss to fall below 2.65 by step 200. If it is not below 2.70 by step 150, I stop, and look at the
-# categories with the highest loss instead: more examples of those.
+# Next I would change the data, not the rank: that the loss stands still while the training loss falls says that these conversations are used
+# up. I add examples to the two categories with the highest loss, and train 100 steps. I expect the held-back loss below 2.65 at step
+# 100. If it is not below 2.72 at step 75, where the recorded run was, I give it up.
