@@ -69,4 +69,11 @@ def test_an_empty_choice_says_so(folder):
     lists, _, shown = parts(folder)
     lists["difficulty"].value = "hard"
     lists["reason"].value = "malformed"
-    assert shown.value.startswith("<p>Nothing in this dataset fits.")
+    assert "<p>Nothing in this dataset fits." in shown.value
+
+
+def test_the_samples_are_told_in_words_where_no_kernel_lives(folder):
+    browser = browse(folder)
+    assert browser.words.startswith("kept: a-")
+    browser.lists["reason"].value = "malformed"
+    assert browser.words.startswith("malformed: a.jsonl:9: ")

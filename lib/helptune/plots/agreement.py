@@ -1,11 +1,13 @@
-"""Agreement of raters before and after items are dropped, beside the gate, and what share of the items is left."""
+"""Pictures of agreement: how two raters met, and agreement before and after items are dropped, beside the gate."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 
 from helptune.plots.style import INK, SMALL, TUNED, WORSE, labels, legend, plain
+from helptune.shapes import Int
 from helptune.text import printable
 
 _NAMES = {
@@ -54,3 +56,20 @@ def agreement_before_after(ax: Axes, rows: Sequence[Mapping[str, Any]], above: f
     measure = f"{_NAMES[rows[0]['measure']]}, {rows[0]['level']} (1 is perfect)" if rows else ""
     labels(ax, measure, "")
     return legend(plain(ax, grid="x"), columns=2)
+
+
+def meetings(ax: Axes, first: Int[np.ndarray, " N"], second: Int[np.ndarray, " N"]) -> Axes:
+    """Which rating of one rater met which of the other, with counts: blue squares agree, vermilion circles do not."""
+    pairs, counts = np.unique(np.stack([first, second]), axis=1, return_counts=True)
+    for (x, y), count in zip(pairs.T.tolist(), counts.tolist(), strict=True):
+        ax.scatter(
+            x, y, s=60 + 900 * count / counts.max(), color=TUNED if x == y else WORSE, marker="s" if x == y else "o"
+        )
+        ax.text(x, y, f"{count}", ha="center", va="center", color="white", fontsize=SMALL)
+    low, high = int(pairs.min()), int(pairs.max())
+    ax.set_xticks(range(low, high + 1))
+    ax.set_yticks(range(low, high + 1))
+    ax.set_xlim(low - 0.6, high + 0.6)
+    ax.set_ylim(low - 0.6, high + 0.6)
+    labels(ax, "rating by the first rater", "rating by the second")
+    return plain(ax)

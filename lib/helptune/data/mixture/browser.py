@@ -4,55 +4,70 @@ The widgets keep their values without a live kernel; texts are escaped, whatever
 """
 
 from pathlib import Path
-from typing import Any
 
-from ipywidgets import HTML, Button, Dropdown, HBox, Layout, VBox
+from ipywidgets import Button, Dropdown, HBox, Layout
 from markupsafe import Markup
 
 from helptune.data.conversation import CATEGORIES, DIFFICULTIES
 from helptune.data.mixture.inspect import KEPT, Sample, Wanted, reasons, samples, sources
 from helptune.data.mixture.writing import read_manifest
 from helptune.errors import DataError
+from helptune.interactive import Live
 from helptune.text import printable
 
 _SHOWN = 3
 _AS_TYPED = "white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.4"
 """Not <pre>, whose words JupyterLab breaks anywhere."""
+_NOTHING = "Nothing in this dataset fits. Choose another reason, source, category or difficulty."
 
 
-def browse(folder: Path | str) -> VBox:
-    """The browser of the dataset in `folder`: four lists, a button for other samples, and the samples."""
-    folder = Path(folder)
-    manifest = read_manifest(folder)
-    shown = HTML(layout=Layout(max_width="48rem"))
-    choices = {
-        "reason": [("kept", KEPT), *((name.replace("_", " "), name) for name in reasons(manifest))],
-        "source": [("any", ""), *((name, name) for name in sources(folder))],
-        "category": [("any", ""), *((name, name) for name in CATEGORIES)],
-        "difficulty": [("any", ""), *((name, name) for name in DIFFICULTIES)],
-    }
-    lists = {
-        name: Dropdown(
-            options=options, description=name, layout=Layout(width="11.5rem"), style={"description_width": "4.5rem"}
-        )
-        for name, options in choices.items()
-    }
-    more = Button(description="Other samples")
-    seed = iter(range(1_000_000))
+class Browser(Live):
+    """Four lists, a button for other samples, and the samples that fit. `browser.lists["reason"].value` is a choice."""
 
-    def show(_: Any = None) -> None:
-        wanted = Wanted(**{name: chosen.value for name, chosen in lists.items()})
+    def __init__(self, folder: Path):
+        self._folder, self._seed = folder, 0
+        choices = {
+            "reason": [("kept", KEPT), *((name.replace("_", " "), name) for name in reasons(read_manifest(folder)))],
+            "source": [("any", ""), *((name, name) for name in sources(folder))],
+            "category": [("any", ""), *((name, name) for name in CATEGORIES)],
+            "difficulty": [("any", ""), *((name, name) for name in DIFFICULTIES)],
+        }
+        style, layout = {"description_width": "4.5rem"}, Layout(width="11.5rem")
+        self.lists = {
+            name: Dropdown(options=options, description=name, layout=layout, style=style)
+            for name, options in choices.items()
+        }
+        for chosen in self.lists.values():
+            chosen.observe(self.refresh, "value")
+        more = Button(description="Other samples")
+        more.on_click(self._draw_others)
+        super().__init__([HBox(list(self.lists.values()), layout=Layout(flex_flow="row wrap")), more], width="48rem")
+
+    @property
+    def found(self) -> list[Sample]:
+        wanted = Wanted(**{name: chosen.value for name, chosen in self.lists.items()})
         try:
-            found = samples(folder, wanted, _SHOWN, next(seed))
-            shown.value = Markup("").join(_html(sample) for sample in found)
+            return samples(self._folder, wanted, _SHOWN, self._seed)
         except DataError:
-            shown.value = "<p>Nothing in this dataset fits. Choose another reason, source, category or difficulty.</p>"
+            return []
 
-    for chosen in lists.values():
-        chosen.observe(show, "value")
-    more.on_click(show)
-    show()
-    return VBox([HBox(list(lists.values()), layout=Layout(flex_flow="row wrap")), more, shown])
+    def html(self) -> Markup:
+        return Markup("").join(map(_html, self.found)) or Markup("<p>{}</p>").format(_NOTHING)
+
+    @property
+    def words(self) -> str:
+        """Names alone: what a text contains would move a terminal's cursor."""
+        named = [str((sample.conversation or {}).get("id") or sample.detail) for sample in self.found]
+        return printable(f"{self.lists['reason'].label}: {', '.join(named)}") if named else _NOTHING
+
+    def _draw_others(self, _: Button) -> None:
+        self._seed += 1
+        self.refresh()
+
+
+def browse(folder: Path | str) -> Browser:
+    """The browser of the dataset in `folder`, to end a cell with."""
+    return Browser(Path(folder))
 
 
 def _html(sample: Sample) -> Markup:
