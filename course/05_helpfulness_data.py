@@ -57,8 +57,8 @@ ax.set_title("Median length of the last answer (words)")
 plt.show()
 
 # %% [markdown]
-# *In words: three rows of difficulty, eighteen columns of category. Facts, classify and clarify are pale, with few words;
-# plan, howto and write are dark. Within most columns hard is darker than easy.*
+# *In words: three rows of difficulty, eighteen columns of category. Howto is darkest, with 62 to 77 words, then explain and refuse; extract, rewrite
+# and multiturn are pale, with 8 to 22. Within most columns hard is darker than easy.*
 #
 # **Notice:** a model learns these lengths, too. Trained on one category alone, it would answer everything in that form.
 #
@@ -271,10 +271,10 @@ shares_left(ax, left)
 plt.show()
 
 # %% [markdown]
-# *In words: one bar a category. Plan is highest, and most are vermilion, below half. Facts, clarify and classify are near
-# zero.*
+# *In words: one bar a category. Howto, explain, refuse and plan keep more than half; fourteen are vermilion, below half. Clarify keeps 7%; facts,
+# extract, classify and multiturn nothing.*
 #
-# **Notice:** one plausible rule, and the model is never shown how to ask back. A filter shapes behaviour as much as a source
+# **Notice:** one plausible rule, and the model never sees a plain fact, and hardly how to ask back. A filter shapes behaviour as much as a source
 # does.
 #
 # **Your turn:** replace the answer by a good one of at most three words.
@@ -453,15 +453,18 @@ screened = explore(draw, words, screen=pick, threshold=slider(0.05, 0.95, 0.65, 
 screened
 
 # %%
+from helptune.data.safety.classifier import threshold_at
+
 for threshold in (0.3, 0.5, 0.8):
     screened.controls["threshold"].value = threshold
     print(screened.words)
-better = np.mean(scored["probe"][unsafe] > 0.5) - np.mean(scored["lexical"][unsafe] > 0.5)
-print("the probe finds more at 0.5:", bool(better > 0))
+spared = {name: np.mean(p[unsafe] >= threshold_at(p[~unsafe], 0.01)) for name, p in scored.items()}
+print(f"where 1 safe text in 100 goes, lexical finds {spared['lexical']:.0%} of the unsafe", end="; ")
+print("the probe finds more:", spared["probe"] > spared["lexical"])
 
 # %% [markdown]
 # **What did you observe?** The histograms overlap: some unsafe requests score like a recipe for soup, some safe ones like a crime. There is no threshold
-# without a price, and the precision that you read here is that of a set of which two fifths are unsafe. In ordinary data nearly nothing is, and
+# without a price. At 1 safe text in 100 the probe finds between 20% and 55% ([its card](../data_cards/safety_classifiers.md)), the lexical screen 12%. And the precision that you read here is that of a set of which two fifths are unsafe. In ordinary data nearly nothing is, and
 # then nearly everything that a screen drops is harmless.
 #
 # **Predict first:** of the 216 sound conversations in the pile, how many did the lexical screen drop, and what do they have in common?
@@ -490,7 +493,7 @@ for answer in ("I can't help with that.", "Let's not. Tell me what happened.", "
 
 # %% [markdown]
 # The second declines without the phrases, the third has a phrase and declines nothing. On test responses this detector finds two refusals of three
-# ([the card](../data_cards/safety_classifiers.md) has the intervals).
+# (the same card has the intervals).
 #
 # ## Do raters agree?
 #

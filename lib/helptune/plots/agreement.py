@@ -63,7 +63,7 @@ def meetings(ax: Axes, first: Int[np.ndarray, " N"], second: Int[np.ndarray, " N
     pairs, counts = np.unique(np.stack([first, second]), axis=1, return_counts=True)
     for (x, y), count in zip(pairs.T.tolist(), counts.tolist(), strict=True):
         ax.scatter(
-            x, y, s=60 + 900 * count / counts.max(), color=TUNED if x == y else WORSE, marker="s" if x == y else "o"
+            x, y, s=200 + 800 * count / counts.max(), color=TUNED if x == y else WORSE, marker="s" if x == y else "o"
         )
         ax.text(x, y, f"{count}", ha="center", va="center", color="white", fontsize=SMALL)
     low, high = int(pairs.min()), int(pairs.max())

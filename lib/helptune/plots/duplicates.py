@@ -3,8 +3,8 @@
 import numpy as np
 from matplotlib.axes import Axes
 
-from helptune.plots.style import BASE, INK, TUNED, WORSE, labels, legend, plain
-from helptune.shapes import Float
+from helptune.plots.style import BASE, INK, SMALL, TUNED, WORSE, labels, legend, plain
+from helptune.shapes import Float, Int
 
 
 def estimates(ax: Axes, exact: Float[np.ndarray, " N"], estimated: Float[np.ndarray, " N"], threshold: float) -> Axes:
@@ -26,13 +26,27 @@ def s_curve(ax: Axes, bands: int, rows: int, threshold: float) -> Axes:
     """The chance that a pair is compared, by its similarity; shaded are the pairs missed and those compared in vain."""
     s = np.linspace(0, 1, 201)
     p = found_with_probability(s, bands, rows)
-    ax.fill_between(
-        s, p, where=s <= threshold, color=BASE, alpha=0.35, hatch="..", label="compared in vain", linewidth=0
-    )
-    ax.fill_between(s, p, 1, where=s >= threshold, color=WORSE, alpha=0.45, hatch="//", label="missed", linewidth=0)
+    ax.fill_between(s, p, where=s <= threshold, color=BASE, alpha=0.35, label="compared in vain", linewidth=0)
+    ax.fill_between(s, p, 1, where=s >= threshold, color=WORSE, alpha=0.45, label="missed", linewidth=0)
     ax.plot(s, p, color=TUNED, linewidth=2.2)
     ax.axvline(threshold, color=INK, linestyle=(0, (4, 2)), linewidth=1.4)
     ax.set_xlim(0, 1)
     ax.set_ylim(0, 1.02)
     labels(ax, "Jaccard similarity of the pair", "chance that it is compared")
     return legend(plain(ax), columns=2)
+
+
+def kept_among(ax: Axes, similarity: Float[np.ndarray, "N N"], kept: Int[np.ndarray, " K"], threshold: float) -> Axes:
+    """Every pair's similarity, darker for more; framed from the threshold on; "kept" stands beside who stays."""
+    count = len(similarity)
+    ax.imshow(similarity, cmap="Blues", vmin=0, vmax=1.2)
+    for row, column in np.argwhere(similarity >= threshold).tolist():
+        if row != column:
+            ax.plot(column, row, "s", markersize=14, markerfacecolor="none", markeredgecolor=WORSE, markeredgewidth=1.6)
+    names = [f"{i} kept" if i in set(np.asarray(kept).tolist()) else f"{i}" for i in range(count)]
+    ax.set_yticks(range(count), names, fontsize=SMALL, color=INK)
+    ax.set_xticks(range(count), range(count), fontsize=SMALL, color=INK)
+    labels(ax, "text", "text")
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0)
+    return ax

@@ -15,7 +15,7 @@ def scores(ax: Axes, safe: Float[np.ndarray, " N"], unsafe: Float[np.ndarray, " 
     ax.bar(middle, up, width, color=TUNED, edgecolor="white", label="safe texts")
     ax.bar(middle, -down, width, color=WORSE, edgecolor="white", hatch="//", label="unsafe texts")
     ax.axhline(0, color=INK, linewidth=0.8)
-    ax.axvspan(threshold, 1, color=BASE, alpha=0.2, linewidth=0, label="dropped")
+    ax.axvspan(threshold, 1, color=BASE, alpha=0.2, linewidth=0, zorder=0, label="dropped")
     ax.axvline(threshold, color=INK, linestyle=(0, (4, 2)), linewidth=1.4)
     ax.set_xlim(0, 1)
     highest = 1.1 * max(up.max(), down.max())

@@ -57,7 +57,10 @@ def messy(seed: int = 0) -> list[Planted]:
         **_unsafe(draw),
     }
     for fault, messages in kinds.items():
-        lines += [_planted(f"{fault.replace(' ', '-')}-{i}", fault, {"messages": m}) for i, m in enumerate(messages)]
+        lines += [
+            _planted(f"{fault.replace(',', '').replace(' ', '-')}-{i}", fault, {"messages": m})
+            for i, m in enumerate(messages)
+        ]
     lines += _written()
     return lines + [Planted("", "broken line", line) for line in _BROKEN]
 
