@@ -45,7 +45,7 @@ def kept_among(ax: Axes, similarity: Float[np.ndarray, "N N"], kept: Int[np.ndar
             ax.plot(column, row, "s", markersize=14, markerfacecolor="none", markeredgecolor=WORSE, markeredgewidth=1.6)
     names = [f"{i} kept" if i in set(np.asarray(kept).tolist()) else f"{i}" for i in range(count)]
     ax.set_yticks(range(count), names, fontsize=SMALL, color=INK)
-    ax.set_xticks(range(count), range(count), fontsize=SMALL, color=INK)
+    ax.set_xticks(range(count), [f"{i}" for i in range(count)], fontsize=SMALL, color=INK)
     labels(ax, "text", "text")
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
