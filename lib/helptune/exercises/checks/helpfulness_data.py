@@ -120,8 +120,14 @@ def keep_first(answer, seed: int = 0) -> None:
             [],
             "every text is like itself, and nothing stays: compare with those that stayed before it",
         ),
-        Known("dropped_not_kept", np.flatnonzero(~stays).tolist(), "these are the indices of what goes: return those that stay"),
-        Known("mask_not_indices", stays.tolist(), "return the indices of what stays, not a True or False for each text"),
+        Known(
+            "dropped_not_kept",
+            np.flatnonzero(~stays).tolist(),
+            "these are the indices of what goes: return those that stay",
+        ),
+        Known(
+            "mask_not_indices", stays.tolist(), "return the indices of what stays, not a True or False for each text"
+        ),
     ]
     expect(answer(alike, threshold), right, known, what="the kept indices")
 

@@ -26,15 +26,19 @@ def warmup_cosine(answer, seed: int = 0) -> None:
     schedule = learning_rate(OptimizerConfig(peak, warmup, final), total)
     right = np.array([float(schedule(step)) for step in steps])
     share = np.clip((steps - warmup) / (total - warmup), 0, 1)
-    ramp, floor = steps / warmup, final * peak
+    ramp, bend, floor = steps / warmup, (1 + np.cos(np.pi * share)) / 2, final * peak
 
-    def curve(warm=ramp, fall=(1 + np.cos(np.pi * share)) / 2, floor=floor, first=warmup):
+    def curve(warm=ramp, fall=bend, floor=floor, first=warmup):
         return np.where(steps < first, peak * warm, floor + (peak - floor) * fall)
 
     unclipped = (steps - warmup) / (total - warmup)
     known = [
-        Known("no_warmup", curve(first=0), "the warmup is missing: below `warmup` the rate is step / warmup of the peak"),
-        Known("warmup_off_by_one", curve((steps + 1) / warmup), "step 0 has the rate 0: (step / warmup), not (step + 1)"),
+        Known(
+            "no_warmup", curve(first=0), "the warmup is missing: below `warmup` the rate is step / warmup of the peak"
+        ),
+        Known(
+            "warmup_off_by_one", curve((steps + 1) / warmup), "step 0 has the rate 0: (step / warmup), not (step + 1)"
+        ),
         Known(
             "clock_of_the_run",
             curve(fall=(1 + np.cos(np.pi * np.clip(steps / total, 0, 1))) / 2),
@@ -224,9 +228,7 @@ def _optax_step(w: dict, g: dict, state: dict, numbers: tuple[float, ...]) -> tu
     """(weights, m, v) after a step of the optimizer that the library trains with."""
     rate, b1, b2, eps, decay = numbers
     optimizer = optax.adamw(rate, b1, b2, eps, weight_decay=decay)
-    before = optax.tree_utils.tree_set(
-        optimizer.init(w), count=np.int32(state["count"]), mu=state["m"], nu=state["v"]
-    )
+    before = optax.tree_utils.tree_set(optimizer.init(w), count=np.int32(state["count"]), mu=state["m"], nu=state["v"])
     updates, after = optimizer.update(g, before, w)
     new = optax.apply_updates(w, updates)
     mu, nu = (optax.tree_utils.tree_get(after, name) for name in ("mu", "nu"))
@@ -282,7 +284,9 @@ def _numbers(found: Any, count: int) -> list[int]:
 def _is_an_epoch(batches: list[list[int]], epoch: int, count: int, size: int) -> None:
     seen = [number for batch in batches for number in batch]
     missing, twice = count - len(set(seen)), len(seen) - len(set(seen))
-    where = f"in epoch {epoch}, the first of {count} examples and batches of {size}" if epoch == 0 else f"in epoch {epoch}"
+    where = (
+        f"in epoch {epoch}, the first of {count} examples and batches of {size}" if epoch == 0 else f"in epoch {epoch}"
+    )
     if twice and not missing and all(len(batch) == size for batch in batches):
         raise Mistake(
             "across_the_boundary",
@@ -294,7 +298,9 @@ def _is_an_epoch(batches: list[list[int]], epoch: int, count: int, size: int) ->
     if missing:
         raise Mistake("drops_examples", f"{where}, {missing} of {count} examples are never read: keep the last batch")
     if any(len(batch) != size for batch in batches[:-1]):
-        raise Mistake("wrong_size", f"{where}, batches have {[len(b) for b in batches]} examples: {size} in all but the last")
+        raise Mistake(
+            "wrong_size", f"{where}, batches have {[len(b) for b in batches]} examples: {size} in all but the last"
+        )
 
 
 def _orders_differ(epochs: list[list[list[int]]], count: int) -> None:
