@@ -16,7 +16,7 @@
 #
 # **Question: why are two thin matrices enough?**
 #
-# About an hour to read and play, under 3 minutes to run on 2 CPU cores. You need Python, matrix products and derivatives;
+# About an hour to read and play, about 2 minutes to run on 2 CPU cores. You need Python, matrix products and derivatives;
 # [00 · Start here](00_start_here.ipynb) first. Afterwards you can say what a rank is and see it, write LoRA in twenty lines,
 # and explain to a colleague why its update is multiplied by alpha / rank, why B starts at zero, and what it saves.
 
@@ -207,7 +207,7 @@ def fit(rank, scale, rate, steps=100):
 
 
 # %% [markdown]
-# The change has the singular values 4, 3, 2, 1, and the loss with a change $AB$ is $\lVert \Delta W - AB \rVert^2$. **Predict first:** with rank 1, what is the lowest loss that
+# The change has the singular values 4, 3, 2, 1, and since no input direction is rarer than another, the loss of any $AB$ is just $\lVert \Delta W - AB \rVert^2$. **Predict first:** with rank 1, what is the lowest loss that
 # training can reach? And with rank 2, 3, 4? (Eckart and Young know.)
 
 # %%
@@ -321,7 +321,7 @@ assert spread["1 / R"] < 1.4, "with alpha / R all ranks should learn alike at on
 # *In words: three panels, four curves each, all falling from left to right. With scale 1 the curves stand apart: each doubling of the rank shifts them left by one doubling of the
 # learning rate. With 1 / √R they are half as far apart. With 1 / R they lie on one another.*
 #
-# **That is why alpha / rank is there: you tune the learning rate once, and then change the rank as you like.**
+# **That is why alpha / rank is there: you tune the learning rate once, and then change the rank as you like.** (A real model is less tidy than this toy; notebook 08 sweeps ranks and learning rates on Gemma.)
 #
 # Now the sliders (again, the three rules agree at rank 8). **Predict first:** learning rate fixed, alpha fixed: what does the rank change under each rule? And does doubling alpha resemble something you know?
 
@@ -402,7 +402,7 @@ assert np.array_equal(before, after), "a new adapter must not change the model"
 # %% [markdown]
 # Inserted, and nothing changed: training starts from what the model knows. Two other starts come to mind: both matrices zero, or both random. With $g$ the gradient that arrives at the output,
 #
-# $$\frac{\partial}{\partial B} = \text{scale} \cdot (xA)^T g \qquad\qquad \frac{\partial}{\partial A} = \text{scale} \cdot x^T (g B^T)$$
+# $$\frac{\partial\,\text{loss}}{\partial B} = \text{scale} \cdot (xA)^T g \qquad\qquad \frac{\partial\,\text{loss}}{\partial A} = \text{scale} \cdot x^T (g B^T)$$
 #
 # **Predict first:** for each of the three starts, is the gradient of A zero? Of B? Do the logits change?
 
@@ -624,7 +624,7 @@ ax.set(xlabel="change of a weight, in steps of bfloat16 (powers of 2)", ylabel="
 plt.show()
 
 # %% [markdown]
-# *In words: a histogram with its hump at two steps, right of the dashed line at half a step. About a tenth of all weights lies left of the line; what lies right of it is rounded to whole steps.*
+# *In words: a histogram with its hump at two steps, right of the dashed line at half a step. More than a tenth of all weights lies left of the line; what lies right of it is rounded to whole steps.*
 
 # %%
 from helptune.adapt.certificate import site_rounding
