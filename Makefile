@@ -5,6 +5,7 @@ PYTHON ?= $(shell for p in python3.12 python3; do "$$p" -c 'import sys; sys.exit
 RUN ?= runs/first
 
 OPTIONS ?=
+PAIR := -n 2 --dist loadfile
 FRESH := HELPTUNE_PROGRESS=$$(mktemp -d)/progress.json
 
 .PHONY: env finetune test browser notebooks nbval exercises check lab bench pins clean
@@ -24,8 +25,8 @@ finetune: env  ## the main job: measure, train, measure again, evaluate, report
 	$(BIN)/helptune finetune --run "$(RUN)" $(OPTIONS)
 	$(BIN)/helptune evaluate --run "$(RUN)"
 
-test: env  ## everything, about 17 minutes on 2 cores
-	$(BIN)/python -m pytest
+test: env  ## everything, in two processes
+	$(BIN)/python -m pytest $(PAIR)
 
 browser: env  ## the notebooks in JupyterLab and headless Chromium; skipped without a chromium
 	$(BIN)/python -m pytest -rs tests/browser
@@ -34,7 +35,7 @@ notebooks: env  ## run every notebook from its source, keep its outputs, and gen
 	$(BIN)/python .ci/notebooks.py
 
 nbval: env  ## run every notebook again, and compare what it shows with what is kept
-	$(FRESH) $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 900 \
+	$(FRESH) $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 900 $(PAIR) \
 	  --nbval-sanitize-with tests/nbval_sanitize.cfg course solutions
 
 exercises: env  ## generate the exercises from the solutions, and try every known mistake on their checks
