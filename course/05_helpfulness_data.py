@@ -160,13 +160,10 @@ for fault, count in Counter(planted.fault for planted in pile).items():
     print(f"{count:4} {fault}")
 
 # %% [markdown]
-# A recipe says everything that decides the result. First with the default for evaluation prompts: a match stops the build.
+# A recipe says everything that decides the result; what it does not say has a default. We keep two: `strict` as it is here, and `recipe`, which drops
+# evaluation prompts.
 
 # %%
-from helptune.data.mixture.build import build
-from helptune.data.mixture.recipe import read_recipe
-from helptune.errors import DataError
-
 RECIPE = """
 name = "pile"
 [[source]]
@@ -175,22 +172,32 @@ path = "pile.jsonl"
 [safety]
 classifier = "lexical"
 """
-(home / "strict.toml").write_text(RECIPE)
+strict, recipe = home / "strict.toml", home / "pile.toml"
+for path, more in ((strict, ""), (recipe, '[decontamination]\non_match = "drop"\n')):
+    path.write_text(RECIPE + more)
+
+# %% [markdown]
+# **Predict first:** by default, what happens when an evaluation prompt is among the data: is it dropped, or does the build stop?
+
+# %%
+from helptune.data.mixture.build import build
+from helptune.data.mixture.recipe import read_recipe
+from helptune.errors import DataError
+
 try:
-    build(read_recipe(home / "strict.toml"), home, home / "strict", workers=1)
+    build(read_recipe(strict), home, home / "strict", workers=1)
 except DataError as error:
     print(str(error)[:46], "...")
 
 # %% [markdown]
-# A gate that stops is better than a warning that nobody reads. Let us now ask to drop them.
+# A gate that stops is better than a warning that nobody reads. Now the other recipe.
 #
 # **Predict first:** 321 lines go in, 216 of them sound. How many come out? Write your number into the next cell.
 
 # %%
 my_guess = 216
 
-(home / "pile.toml").write_text(RECIPE + '[decontamination]\non_match = "drop"\n')
-manifest = build(read_recipe(home / "pile.toml"), home, home / "out", workers=1)
+manifest = build(read_recipe(recipe), home, home / "out", workers=1)
 kept = manifest["files"]["train.jsonl"]["rows"]
 print(f"{len(pile)} read, {kept} kept")
 
@@ -539,6 +546,7 @@ def words(noise):
     return f"noise {noise:.2f}: alpha {alpha.value:.2f}, the same rating {np.mean(apart == 0):.0%}, two points or more apart {np.mean(apart > 1):.0%}"
 
 
+# %%
 raters = explore(draw, words, size=(4.6, 4), noise=slider(0.0, 3.0, 0.5, 0.25, name="noise (points)"))
 raters
 
@@ -548,7 +556,7 @@ for noise in (0.75, 1.0, 1.75):
     print(raters.words)
 
 # %% [markdown]
-# **Notice:** an alpha of 0.7, where the library's gate stands, already means errors of a whole point. At 0.4 more than a third of the items
+# **Notice:** with these raters an alpha of 0.7, where the library's gate stands, means errors of a whole point. At 0.4 more than a third of the items
 # are two points or more apart: you may compare averages of many items, and say nothing of a single one.
 #
 # The gate may first drop what raters disagree on. That raises alpha *by construction*.
@@ -566,7 +574,7 @@ for number, seed in ((3, 0), (2, 2)):
     )
 
 # %% [markdown]
-# **What did you observe?** From nothing to over 0.8 without a look at any text. Of three dice few items stay, and the gate asks for half.
+# **What did you observe?** From nothing to 0.8 without a look at any text. Of three dice few items stay, and the gate asks for half.
 # But two dice are within a point in 13 of 25 throws, so more than half may stay, *and this gate lets them pass*. That is why a verdict
 # tells both figures and what stayed. Never quote the second alone.
 #
@@ -595,12 +603,12 @@ assert sum(quotas(have, {"curated": 1, "oasst2": 9, "helpsteer2": 10}).values())
 # **Predict first:** you build again, elsewhere. Will the bytes be the same? And the version, when a single line is added to the pile?
 
 # %%
-again = build(read_recipe(home / "pile.toml"), home, home / "again", workers=2)
+again = build(read_recipe(recipe), home, home / "again", workers=2)
 same = [again["files"][name]["sha256"] == facts["sha256"] for name, facts in manifest["files"].items()]
 print("same version:", again["version"] == manifest["version"], "| same bytes:", all(same))
 
 write_messy(home / "pile.jsonl", [*pile, pile[0]])
-other = build(read_recipe(home / "pile.toml"), home, home / "other", workers=1)
+other = build(read_recipe(recipe), home, home / "other", workers=1)
 print("same version with one more line:", other["version"] == manifest["version"])
 print("rows kept:", other["files"]["train.jsonl"]["rows"] - kept, "more")
 
@@ -648,8 +656,8 @@ print("its words are new, its meaning is not")
 #
 # Stage 3 writes its data by machine: the model answers, criticises itself by a principle, and revises. There the pile is bigger and
 # nobody wrote it, so everything here is needed again: near duplicates (a model repeats itself), leaks, residue, balance. Red-team prompts
-# are unsafe *on purpose*, and what must be screened is the revision. In stage 4 a model compares answers in place of people (RLAIF), and the question
-# of this notebook's last third decides whether its labels mean anything: does it agree with people beyond chance?
+# are unsafe *on purpose*, and what must be screened is the revision. In stage 4 a model compares answers in place of people (RLAIF), and whether
+# its labels mean anything is the question that we asked of raters: does it agree with people beyond chance?
 #
 # ## Exercises
 #
