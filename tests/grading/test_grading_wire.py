@@ -66,7 +66,7 @@ def test_nan_and_infinity_are_numbers():
 @pytest.mark.parametrize(
     "value",
     [object(), {1.5: 2}, {(1, 2): 3}, iter("ab"), len, np.array([object()]), np.array(["a"]), {1, 2}, type],
-    ids=["object", "number as key", "pair as key", "iterator", "function", "array of objects", "array of texts", "set", "type"],
+    ids=["object", "number as key", "pair as key", "iterator", "function", "objects", "array of texts", "set", "type"],
 )  # fmt: skip
 def test_what_is_no_data_is_not_sent(value):
     with pytest.raises(wire.Unsendable):
