@@ -65,7 +65,7 @@ internals.parameter_shares(ax, PUBLISHED)
 plt.show()
 
 # %% [markdown]
-# *In words: the embedding is 21% of Gemma 2B, 9% of Gemma 7B, 63% of Gemma 3 270M and 30% of Gemma 3 1B. Most of the rest is MLP; attention is the smallest part everywhere.*
+# *In words: the embedding is 21% of Gemma 2B, 9% of Gemma 7B, 63% of Gemma 3 270M and 30% of Gemma 3 1B. Most of the rest is MLP; attention takes 7% to 17%.*
 #
 # The vocabulary is a fixed price, whatever the size of the model. It would be twice that price if the output layer had a matrix of its own: the scores of the next token are products with the same rows. The embedding is *tied*.
 #
@@ -214,7 +214,7 @@ clocks = explore(
     internals.rope_clocks,
     internals.rope_words,
     size=(7.5, 2.4),
-    position=slider(0, 512, 7),
+    position=slider(0, 512, 5),
     base=choice([("10,000 (local layers)", 1e4), ("1,000,000 (global layers)", 1e6)]),
 )
 clocks
@@ -265,15 +265,15 @@ def score_at(p, distances):
 
 distances = jnp.arange(0, 101)
 figure, ax = plt.subplots(figsize=(6, 3), layout="constrained")
-for p, style in ((0, "o"), (1_000, "-"), (20_000, ":")):
-    ax.plot(distances, score_at(p, distances), style, markersize=4, linewidth=2, label=f"key at {p:,}")
+for p, line, color in ((0, "o", "#E69F00"), (1_000, "-", "#0072B2"), (20_000, ":", "#333333")):
+    ax.plot(distances, score_at(p, distances), line, color=color, markersize=4, linewidth=2, label=f"key at {p:,}")
 ax.set_xlabel("distance d from key to query (tokens)")
 ax.set_ylabel("score")
 ax.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# *In words: one curve, drawn three times: points, a line and dots lie on each other. It waves, since every pair adds a cosine of its own speed.*
+# *In words: one curve, drawn three times: points, a line and dots lie on each other. It falls from 2.5 to about 0.5 over 100 tokens, and waves, since every pair adds a cosine of its own speed.*
 
 # %%
 moved = jnp.abs(score_at(20_000, distances) - score_at(0, distances)).max()
@@ -373,7 +373,7 @@ internals.gates(ax, z, {"tanh-GELU (Gemma)": my_gelu(z), "SiLU": jax.nn.silu(z)}
 plt.show()
 
 # %% [markdown]
-# *In words: both curves are 0 far left and z far right. Between -5 and 0 SiLU dips deeper and closes later: GELU is closed at -3, SiLU lets -0.14 through. The grey histogram shows that most real inputs of this layer lie just there, between -3 and 1.*
+# *In words: both curves are 0 far left and z far right. Between -5 and 0 SiLU dips deeper and closes later: GELU is closed at -3, SiLU lets -0.14 through. Above 0 it lies a little lower. The grey histogram shows that most real inputs of this layer lie just there, between -3 and 1.*
 
 # %%
 from helptune.gemma.layers import geglu
@@ -481,9 +481,9 @@ ax.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# *In words: on a logarithmic axis both lines rise. Ordinary tokens go from about 13 after the first layer to over 1,000; `<bos>` starts ten times higher, reaches 4,000, and falls at the end.*
+# *In words: on a logarithmic axis both lines rise. Ordinary tokens go from about 8 after the first layer to over 1,000; `<bos>` starts fifteen times higher, reaches 4,000, and falls at the end.*
 #
-# **Notice:** x grows a thousandfold, and no block notices: its pre-norm takes the length away. The post norms set how much a block may *say*: later layers have to speak louder to be heard. And `<bos>` is no ordinary token: heads that find nothing look there.
+# **Notice:** x grows a thousandfold, and no block notices: its pre-norm takes the length away. The post norms set how much a block may *say*: later layers have to speak louder to be heard. And `<bos>` is no ordinary token: it is where heads look that find nothing else, an *attention sink* (Xiao et al. 2023).
 #
 # ## Mistakes, and what they cost
 #
@@ -576,7 +576,7 @@ internals.golden(ax, differences, ours, tolerance=1e-5)
 plt.show()
 
 # %% [markdown]
-# *In words: the right code runs flat at about one in a million, below the dashed tolerance. The six mistakes run far above it: erf GELU at one in 5,000, sqrt(d) in bfloat16 at one in 1,000, the others at several in 100. All are there after layer 0 but "all RoPE bases 10k", which begins at layer 5.*
+# *In words: the right code stays below one in a million, far under the dashed tolerance. The six mistakes run far above it: erf GELU at one in 5,000, sqrt(d) in bfloat16 at one in 1,000, the others at several in 100. All are there after layer 0 but "all RoPE bases 10k", which begins at layer 5.*
 
 # %%
 for name, values in differences.items():
@@ -620,5 +620,6 @@ print("found: three global layers carry a text that the other fifteen have nearl
 # - N. Shazeer, *GLU Variants Improve Transformer*, 2020, [arXiv:2002.05202](https://arxiv.org/abs/2002.05202): short, and honest about why it works
 # - J. Su et al., *RoFormer: Enhanced Transformer with Rotary Position Embedding*, 2021, [arXiv:2104.09864](https://arxiv.org/abs/2104.09864)
 # - J. Ainslie et al., *GQA: Training Generalized Multi-Query Transformer Models from Multi-Head Checkpoints*, 2023, [arXiv:2305.13245](https://arxiv.org/abs/2305.13245)
+# - G. Xiao et al., *Efficient Streaming Language Models with Attention Sinks*, 2023, [arXiv:2309.17453](https://arxiv.org/abs/2309.17453)
 # - O. Press, L. Wolf, *Using the Output Embedding to Improve Language Models*, 2016, [arXiv:1608.05859](https://arxiv.org/abs/1608.05859): tied vocabularies
 # - The code that this notebook rebuilds: `lib/helptune/gemma/layers.py`, `rope.py`, `attention.py`, `model.py`

@@ -148,7 +148,7 @@ checks.gated_mlp(gated_mlp, seed=7)
 # *You should see* `✓ apply_rope`, and below it what one query says to keys that are like it: the score falls and waves with the
 # distance, more slowly with the larger base. The three thin lines of each colour, for keys at positions 0, 500 and 5,000, are one line.
 #
-# <img src="expected/rope_scores.png" alt="Two falling, waving curves of score over distance: base 10,000 falls from 1 to about 0.4 at distance 100, base 1,000,000 stays higher" width="480">
+# <img src="expected/rope_scores.png" alt="Two falling, waving curves of score over distance: from 1, base 10,000 falls to about 0.43 at distance 100, base 1,000,000 to about 0.62" width="480">
 
 
 # %% nbgrader={"grade": false, "grade_id": "apply_rope", "locked": false, "schema_version": 3, "solution": true, "task": false}
@@ -187,7 +187,7 @@ ax.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# *In words: PICTURE_WORDS*
+# *In words: two curves begin at 1 and fall. With base 10,000 the score is at 0.43 after 100 tokens, with base 1,000,000 at 0.62; from about 60 tokens on both wave.**
 
 # %% [markdown] nbgrader={"grade": false, "grade_id": "windowed_attention_card", "locked": true, "schema_version": 3, "solution": false, "task": false}
 # ## Exercise 4 · Attention in a window, with shared keys
@@ -317,7 +317,7 @@ checks.first_wrong_layer(first_wrong_layer, seed=7)
 
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "a_port", "locked": false, "points": 3, "schema_version": 3, "solution": true, "task": false}
-# Two suspects cost about 0.06 on 92 tokens and have to do with distance: the wrong layers are global (0.061), and all RoPE bases are 10,000 (0.054). On short texts a window of 512 hides nothing, so a
+# Two suspects cost about 0.06 on 92 tokens and have to do with distance: the wrong layers are global (0.06), and all RoPE bases are 10,000 (0.05). On short texts a window of 512 hides nothing, so a
 # wrong pattern shows in the bases alone; beyond 512 tokens the layers that should look far no longer do, and others that should not, do. With base 10,000 in a global layer the slow pairs turn
 # a hundred times too fast: the longer the distance, the further the angle is from what training saw. (1 point: two suspects with a reason that involves distance.)
 #

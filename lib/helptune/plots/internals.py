@@ -121,7 +121,7 @@ def mistake_costs(ax: Axes, costs: Mapping[str, float], guesses: Mapping[str, fl
     for row, name in enumerate(order):
         worse = costs[name] >= 0
         ax.barh(row, abs(costs[name]), color=WORSE if worse else TUNED, hatch="" if worse else "//", edgecolor="white")
-        ax.text(abs(costs[name]) * 1.25, row, f"{costs[name]:+.2g}", va="center", fontsize=SMALL - 1, color=INK)
+        ax.text(abs(costs[name]) * 1.25, row, _cost(costs[name]), va="center", fontsize=SMALL - 1, color=INK)
     marks = [(guesses[name], row) for row, name in enumerate(order) if guesses.get(name)]
     if marks:
         ax.plot(*zip(*marks, strict=True), "D", color=INK, markersize=5, label="guesses")
@@ -130,6 +130,11 @@ def mistake_costs(ax: Axes, costs: Mapping[str, float], guesses: Mapping[str, fl
     ax.set_yticks(range(len(order)), order)
     labels(ax, "change of the loss (nats a token)", "")
     return legend(plain(ax, "x"), columns=1)
+
+
+def _cost(nats: float) -> str:
+    digits = 5 if abs(nats) < 1e-3 else 3 if abs(nats) < 0.1 else 1
+    return f"{nats:+.{digits}f}"
 
 
 def golden(ax: Axes, differences: Mapping[str, Sequence[float]], right: Sequence[float], tolerance: float) -> Axes:

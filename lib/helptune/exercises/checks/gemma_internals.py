@@ -208,8 +208,8 @@ def first_wrong_layer(answer, seed: int = 0) -> None:
     rng = np.random.default_rng(seed)
     L, first, tolerance = 8, 3, 1e-3
     theirs = rng.normal(size=(L, 4, 6)) * 3.0 ** np.arange(L)[:, None, None]  # later states are larger, as in Gemma
-    noise = rng.normal(size=theirs.shape)
-    noise -= noise.mean(axis=(1, 2), keepdims=True)  # adds up to nothing in each layer
+    noise = rng.normal(size=(L, 4, 6))
+    noise -= np.mean(noise, axis=(1, 2), keepdims=True)  # adds up to nothing in each layer
     noise *= (_length(theirs) / _length(noise))[:, None, None]
     size = np.array([1e-6, 5e-4, 1e-5, 5e-3, 5e-4, 4e-3, 3e-2, 2e-3])  # layer 4 happens to be near again
     ours = theirs + size[:, None, None] * noise
