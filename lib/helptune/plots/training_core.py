@@ -111,25 +111,25 @@ def differing_bits(ax: Axes, shares: Mapping[str, Float[np.ndarray, "32"]]) -> A
         ax.plot(range(32), values, line, color=color, linewidth=2.2, drawstyle="steps-mid", label=name)
     for end in (0.5, 8.5):
         ax.axvline(end, color=INK, linewidth=0.8)
-    for middle, name in ((-0.2, "sign"), (4.5, "exponent"), (20, "mantissa, large to small")):
+    for middle, name in ((-1, "sign"), (4.5, "exponent"), (20, "mantissa, large to small")):
         ax.text(middle, 0.62, name, color=INK, fontsize=SMALL, ha="center")
-    ax.set(ylim=(-0.02, 0.68), xlim=(-1, 31.5))
+    ax.set(ylim=(-0.02, 0.68), xlim=(-2.5, 31.5))
     ax.yaxis.set_major_formatter(PercentFormatter(1.0))
     labels(ax, "bit of a float32", "numbers that differ")
-    return legend(plain(ax), 2)
+    return legend(plain(ax), 3)
 
 
 def drift(ax: Axes, runs: Mapping[str, Sequence[float]], killed: int) -> Axes:
-    """How far each run is from the one that was never stopped, after every step. All were killed after one of them."""
+    """How far each run, killed after step `killed`, is from the one that was never stopped, in the steps after it."""
     for place, (name, values) in enumerate(runs.items()):
         color, line = _LINES[::-1][place % 4]
-        ax.plot(range(1, len(values) + 1), values, line, color=color, linewidth=2.2, label=name)
+        ax.plot(range(killed + 1, killed + len(values) + 1), values, line, color=color, linewidth=2.2, label=name)
     ax.axvline(killed, color=INK, linewidth=1)
-    ax.text(killed, ax.get_ylim()[1], " killed here", color=INK, va="top", fontsize=SMALL)
+    ax.text(killed, ax.get_ylim()[1], " killed", color=INK, va="top", fontsize=SMALL)
     ax.yaxis.set_major_formatter(PercentFormatter(1.0))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     labels(ax, "optimizer step", "distance / way from the start")
-    return legend(plain(ax), 2)
+    return legend(plain(ax), 3)
 
 
 def stacked(
