@@ -47,7 +47,7 @@ print(f"{trained:,} of {model.parameters:,} parameters: {trained / model.paramet
 
 # %% [markdown]
 # The preset takes 200 steps, a quarter of an hour. This lesson takes the first 40 of such a run, and compares them with a
-# recorded one. You measure on one held-out conversation of each of the 18 categories, so that measuring does not take longer than
+# recorded one. A tenth of the training conversations are *held back*, to choose the step. You measure on one *held-out* conversation of each of the 18 categories, so that measuring does not take longer than
 # training.
 
 # %%
@@ -278,7 +278,7 @@ plt.show()
 # earlier?
 #
 # The learning rate: it decays over the steps *that are planned*, and you planned 40. A schedule knows its end. Never compare two runs in
-# the middle of their schedules. And after step 100 the longer run gained almost nothing: these 972 conversations were used up.
+# the middle of their schedules. And after step 100 the longer run gained almost nothing: its conversations were used up.
 
 
 # %% tags=["nbval-ignore-output"]
