@@ -589,31 +589,19 @@ from helptune.train.topology import parse_topology
 
 gpu, seven = parse_topology("h100:1"), named_preset("gemma-7b-it")
 
-
-def in_parts(memory):
-    """StepMemory as the parts of a bar, in GiB."""
-    parts = {
-        "base": memory.base,
-        "masters": memory.adapters,
-        "gradients": memory.gradients,
-        "moments": memory.optimizer,
-    }
-    parts |= {"kept for backward": memory.activations, "for a moment": max(memory.block, memory.loss)}
-    return {name: size / GIB for name, size in parts.items()}
-
-
 # %%
 from helptune.gemma.config import gemma_7b
+from helptune.plots.training_core import memory_parts
 
 
 def predicted_bars(rank, rows, length):
     """A step of Gemma 7B with recomputed blocks: everything trained, and LoRA over three kinds of base."""
     method = replace(seven.lora, rank=rank)
     config = replace(seven.train, batch_rows=rows, accumulate=1, seq_len=length)
-    bars = {"full": in_parts(full_memory(gemma_7b(), config, "bfloat16"))}
+    bars = {"full": memory_parts(full_memory(gemma_7b(), config, "bfloat16"))}
     for precision in ("bfloat16", "int8", "int4"):
         memory = step_memory(gemma_7b(), method, (1, 1, 1), config, precision)
-        bars[f"LoRA, {precision}"] = in_parts(memory)
+        bars[f"LoRA, {precision}"] = memory_parts(memory)
     return bars
 
 

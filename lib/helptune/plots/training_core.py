@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from helptune.plots.style import BASE, FEW_SHOT, INK, NORMAL, SMALL, TUNED, WORSE, labels, legend, plain
 from helptune.shapes import Float
+from helptune.train.memory import StepMemory
 
 DEVICES = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#F0E442", "#CC79A7", "#999999")
 """A colour for each of eight devices (Okabe and Ito; grey for black, on which its number would not be seen)."""
@@ -130,6 +131,15 @@ def drift(ax: Axes, runs: Mapping[str, Sequence[float]], killed: int) -> Axes:
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     labels(ax, "optimizer step", "distance / way from the start")
     return legend(plain(ax), 3)
+
+
+def memory_parts(memory: StepMemory) -> dict[str, float]:
+    """A step's memory as the parts of a bar, in GiB: their sum is its `total`."""
+    parts = {
+        "base": memory.base, "masters": memory.adapters, "gradients": memory.gradients, "moments": memory.optimizer,
+        "kept for backward": memory.activations, "for a moment": max(memory.block, memory.loss),
+    }  # fmt: skip
+    return {name: size / 2**30 for name, size in parts.items()}
 
 
 def stacked(

@@ -33,12 +33,8 @@ def warmup_cosine(answer, seed: int = 0) -> None:
 
     unclipped = (steps - warmup) / (total - warmup)
     known = [
-        Known(
-            "no_warmup", curve(first=0), "the warmup is missing: below `warmup` the rate is step / warmup of the peak"
-        ),
-        Known(
-            "warmup_off_by_one", curve((steps + 1) / warmup), "step 0 has the rate 0: (step / warmup), not (step + 1)"
-        ),
+        Known("no_warmup", curve(first=0), "the warmup is missing: before `warmup`, the peak times step / warmup"),
+        Known("warmup_off_by_one", curve((steps + 1) / warmup), "step 0 has the rate 0: step / warmup, without + 1"),
         Known(
             "clock_of_the_run",
             curve(fall=(1 + np.cos(np.pi * np.clip(steps / total, 0, 1))) / 2),
@@ -73,7 +69,9 @@ def accumulate(answer, seed: int = 0) -> None:
     shapes = {"q": {"a": (3, 2), "b": (2, 4)}, "down": {"a": (5, 2), "b": (2, 3)}}
 
     def part(weight):
-        gradient = jax.tree.map(lambda shape: weight * rng.normal(size=shape), shapes, is_leaf=_is_shape)
+        gradient = jax.tree.map(
+            lambda shape: weight * rng.normal(size=shape), shapes, is_leaf=lambda item: isinstance(item, tuple)
+        )
         return float(weight * rng.uniform(2, 4)), float(weight), gradient
 
     _one_batch(answer, [part(weight) for weight in rng.permutation([3, 40, 11, 20])])
@@ -84,10 +82,6 @@ def accumulate(answer, seed: int = 0) -> None:
     if np.isnan(loss).any() or any(np.isnan(leaf).any() for leaf in jax.tree.leaves(gradient)):
         raise Mistake("nothing_supervised", text)
     expect((loss, gradient), (0.0, silent[2]), what="of a batch without supervised tokens, the result")
-
-
-def _is_shape(item: Any) -> bool:
-    return isinstance(item, tuple)
 
 
 def _pair(found: Any, told: str) -> tuple[Any, Any]:
@@ -182,12 +176,10 @@ def _one_step(answer: Any, w: dict, g: dict, state: dict, numbers: tuple[float, 
               "share of the old m"),
         Known("corrected_kept", each(lambda m: m / (1 - b1**t), right_m), "the corrected moment is kept: the state "
               "holds m itself, or the next step corrects it again"),
-        Known("squared_in_m", each(lambda m, g: b1 * m + (1 - b1) * g**2, m, g), "m is of the gradient, v of its square"),
     ]  # fmt: skip
     of_v = [
         Known("betas_swapped", each(lambda v, g: b1 * v + (1 - b1) * g**2, v, g), "beta1 and beta2 are swapped: beta2 is v's"),
         Known("not_squared", each(lambda v, g: b2 * v + (1 - b2) * g, v, g), "v is of the squared gradient"),
-        Known("of_m", each(lambda v, m: b2 * v + (1 - b2) * m**2, v, right_m), "v is of the squared gradient, not of m"),
         Known("old_state", v, "v is as it was: the new state should hold the new moments"),
         Known("no_share", each(lambda v, g: b2 * v + g**2, v, g), "the squared gradient enters v with the share 1 - beta2"),
         Known("corrected_kept", each(lambda v: v / (1 - b2**t), right_v), "the corrected moment is kept: the state "
@@ -209,7 +201,6 @@ def _one_step(answer: Any, w: dict, g: dict, state: dict, numbers: tuple[float, 
         Known("no_decay", step(shrink=0), "the weight decay is missing: rate x decay x weight comes off, too"),
         Known("decay_grows", step(shrink=-decay), "the decay makes weights larger: it comes off, as the step does"),
         Known("decay_without_rate", step(shrink=decay / rate), "the decay is multiplied by the learning rate, too"),
-        Known("not_moved", w, "the weights are as they were: return the new ones"),
         Known("update_alone", each(lambda new, old: new - old, right_w, w), "this is the change alone: add the weights"),
     ]  # fmt: skip
     new, found = _pair(answer(w, g, {"count": count, "m": dict(m), "v": dict(v)}, *numbers), "new params, new state")
@@ -284,9 +275,7 @@ def _numbers(found: Any, count: int) -> list[int]:
 def _is_an_epoch(batches: list[list[int]], epoch: int, count: int, size: int) -> None:
     seen = [number for batch in batches for number in batch]
     missing, twice = count - len(set(seen)), len(seen) - len(set(seen))
-    where = (
-        f"in epoch {epoch}, the first of {count} examples and batches of {size}" if epoch == 0 else f"in epoch {epoch}"
-    )
+    where = f"in epoch {epoch} of {count} examples"
     if twice and not missing and all(len(batch) == size for batch in batches):
         raise Mistake(
             "across_the_boundary",
@@ -298,9 +287,7 @@ def _is_an_epoch(batches: list[list[int]], epoch: int, count: int, size: int) ->
     if missing:
         raise Mistake("drops_examples", f"{where}, {missing} of {count} examples are never read: keep the last batch")
     if any(len(batch) != size for batch in batches[:-1]):
-        raise Mistake(
-            "wrong_size", f"{where}, batches have {[len(b) for b in batches]} examples: {size} in all but the last"
-        )
+        raise Mistake("wrong_size", f"{where}, batches hold {[len(b) for b in batches]}: {size} in all but the last")
 
 
 def _orders_differ(epochs: list[list[list[int]]], count: int) -> None:
