@@ -396,7 +396,7 @@ plt.show()
 
 # %% [markdown]
 # *In words: a table of matrices, a mesh in each row (data, fsdp, tensor), with the numbers of the devices that hold each block. With 8 along data
-# every device holds everything. With 8 along fsdp, q, gate and up are cut into eight bands of rows, o and down into bands of columns. With 8 along
+# every device holds everything. With 8 along fsdp, q and gate are cut into eight bands of rows, o and down into bands of columns. With 8 along
 # tensor it is the other way round: the heads and the width of the MLP are cut. On (2, 2, 2) there are four blocks, each held by two devices.
 # The embedding is cut by words wherever anything is cut.*
 #
@@ -432,7 +432,8 @@ for name, shape in MESHES.items():
 # **What did you observe?** The same step, up to the order in which sums are rounded. With `data` alone there are two messages, both all-reduces:
 # the gradients and the loss of each device's rows are added up. With `fsdp` most are all-gathers: the weights of a block's seven
 # sites are put together when it runs, once forward and once backward. With `tensor` they are sums inside the blocks, of what was
-# cut. (The rest belongs to the loss, where positions travel to the words.) Memory goes down from data to the others, and messages go up.
+# cut. (The rest belongs to the loss, where positions travel to the words, and to what makes the adapters' gradients whole everywhere.) `data` saves no
+# memory for weights and talks least; the others save it and talk more.
 #
 # ## Data order is a function
 #
@@ -664,8 +665,8 @@ for name, value in (("rank", 256), ("rank", 16), ("rows", 64), ("length", 2048))
     print(explorer.words)
 
 # %% [markdown]
-# **What did you observe?** Rank is nearly free. Rows and length multiply, and beside them the weights look small. That is what `accumulate` is for: 64
-# rows as 8 parts of 8 are the same step, in the memory of 8. `helptune plan` answers such questions for any GPU, TPU slice or mesh, and says what
+# **What did you observe?** Sixteen times the rank adds 12 GiB over a bfloat16 base; eight times the rows add 31, and twice their length as much again and more. That is what
+# `accumulate` is for: 64 rows as 8 parts of 8 are the same step, in little more than the memory of 8. `helptune plan` answers such questions for any GPU, TPU slice or mesh, and says what
 # to change.
 #
 # ## Summary
