@@ -665,7 +665,7 @@ for name, value in (("rank", 256), ("rank", 16), ("rows", 64), ("length", 2048))
     print(explorer.words)
 
 # %% [markdown]
-# **What did you observe?** Sixteen times the rank adds 12 GiB over a bfloat16 base; eight times the rows add 31, and twice their length as much again and more. That is what
+# **What did you observe?** Sixteen times the rank adds 11 GiB over a bfloat16 base; eight times the rows add 30, and twice their length another 35. That is what
 # `accumulate` is for: 64 rows as 8 parts of 8 are the same step, in little more than the memory of 8. `helptune plan` answers such questions for any GPU, TPU slice or mesh, and says what
 # to change.
 #
