@@ -27,7 +27,6 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 
-from helptune.exercises.checks import lora_math as checks
 from helptune.gemma.base import site_shapes
 from helptune.gemma.config import gemma_7b
 
@@ -68,6 +67,8 @@ def count_adapter(shapes, layers, rank):
 
 
 # %% nbgrader={"grade": true, "grade_id": "count_adapter_check", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
+from helptune.exercises.checks import lora_math as checks
+
 checks.count_adapter(count_adapter)
 ### BEGIN HIDDEN TESTS
 checks.count_adapter(count_adapter, seed=7)

@@ -54,6 +54,13 @@ def test_every_code_answer_is_a_function_with_a_check(path):
 
 
 @pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem)
+def test_checks_are_imported_by_check_cells_alone(path):
+    """In grading the other cells run where there are no checks: an import would end the cell it stands in."""
+    cells = [cell for cell in cells_of(read_solutions(path)) if cell.is_code and cell.kind != "check"]
+    assert [cell.source for cell in cells if "helptune.exercises.checks" in cell.source] == []
+
+
+@pytest.mark.parametrize("path", SOLUTIONS, ids=lambda path: path.stem)
 def test_the_solution_is_not_in_the_card(path):
     cells = {cell.name: cell for cell in cells_of(read_solutions(path)) if cell.name}
     for answer in [cell for cell in cells.values() if cell.kind == "answer" and cell.is_code]:

@@ -94,7 +94,7 @@ HOSTILE_HERE = {
     "finds_the_loader": (
         FUNCTION + "load = getattr(getattr(__build_class__, '__se' + 'lf__'), '__imp' + 'ort__')\n    "
         "return load('helpt' + 'une.adapt.lora', fromlist=['x'])",
-        "raised",
+        "not_data",  # this notebook needs the library, so the module is there; it is no array
     ),
     "forks": (FUNCTION + "import os\n    os.fork()\n    return x @ w", "raised"),
     "ends": (FUNCTION + "import os\n    os._exit(0)", "ended"),
