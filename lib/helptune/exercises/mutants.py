@@ -57,16 +57,15 @@ class Verdict:
 
 def read_mutants(path: Path) -> list[Mutant]:
     """Raises DataError for a cell that does not say what it is."""
-    mutants, line = [], 1
-    for cell in jupytext.read(path, fmt="py:percent").cells:
+    text, mutants = path.read_text(encoding="utf-8"), []
+    for cell in jupytext.reads(text, fmt="py:percent").cells:
         if cell.cell_type != "code" or not cell.source.strip():
             continue
         about = cell.metadata
         if "exercise" not in about or ("hint" in about) == bool(about.get("right")):
             raise DataError(f'{path}: a cell needs exercise="..." and one of hint="..." and right=true:\n{cell.source}')
-        line = path.read_text(encoding="utf-8").find(cell.source)
-        number = path.read_text(encoding="utf-8")[: max(line, 0)].count("\n") + 1
-        mutants.append(Mutant(about["exercise"], cell.source, about.get("hint"), number))
+        line = text[: max(text.find(cell.source), 0)].count("\n") + 1
+        mutants.append(Mutant(about["exercise"], cell.source, about.get("hint"), line))
     return mutants
 
 

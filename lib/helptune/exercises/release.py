@@ -77,14 +77,10 @@ def wanted_files(solution: Path) -> dict[str, bytes]:
 
 def build(solutions: Path, exercises: Path) -> list[Path]:
     """Write the exercises of all solutions. Returns the files that changed."""
-    found = solution_files(solutions)
-    changed = drifted(found, exercises)
-    for solution in found:
-        for name, content in wanted_files(solution).items():
-            path = exercises / solution.stem / name
-            if path in changed:
-                _write(path, content)
-    return changed
+    changed = _drifted(solution_files(solutions), exercises)
+    for path, content in changed.items():
+        _write(path, content)
+    return list(changed)
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -93,5 +89,10 @@ def _write(path: Path, content: bytes) -> None:
 
 def drifted(found: list[Path], exercises: Path) -> list[Path]:
     """The files of exercises that are missing, or are not what their solutions give."""
+    return list(_drifted(found, exercises))
+
+
+def _drifted(found: list[Path], exercises: Path) -> dict[Path, bytes]:
+    """{file: what it should hold}."""
     wanted = {exercises / path.stem / name: text for path in found for name, text in wanted_files(path).items()}
-    return [path for path, content in wanted.items() if not path.exists() or path.read_bytes() != content]
+    return {p: content for p, content in wanted.items() if not p.exists() or p.read_bytes() != content}
