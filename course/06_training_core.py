@@ -622,17 +622,19 @@ assert totals["full"] > gpu.memory / GIB > totals["LoRA, bfloat16"], "read the b
 # **Notice:** LoRA takes away what belongs to *trained* parameters: 18 bytes for each, masters, copy, gradient and moments. The frozen base and the
 # activations stay. [What LoRA saves](../course/lora_cost.md) has the figures.
 #
-# Do not take a prediction on trust. We have no GPU here, so we make memory scarce: a step in a process of its own, to which Linux gives 1.4 GiB
-# beyond what it holds at the start. The model is a Gemma of 121 million parameters. **Predict first**, from the sums that the cell prints.
+# Do not take a prediction on trust. We have no GPU here, so we make memory scarce: a step in a process of its own, to which Linux gives so many GiB
+# beyond what it holds once the step is compiled. The model is a Gemma of 121 million parameters. **Predict first**, from the sums that the cell prints:
+# which of the four steps fit?
 
 # %%
 from helptune.toys.out_of_memory import predicted, step_within
 
 for method in ("full", "lora"):
-    print(f"{method}: predicted {predicted(method).total / GIB:.2f} GiB;", "with 1.4 GiB:", step_within(method, 1.4))
+    tried = {f"with {gib} GiB": step_within(method, gib) for gib in (0.6, 2.4)}
+    print(f"{method}: predicted {predicted(method).total / GIB:.2f} GiB;", tried)
 
 # %% [markdown]
-# Full fine-tuning ran out of memory, and LoRA trained. (Beyond the prediction, the process needs room to compile in.)
+# With 0.6 GiB full fine-tuning ran out of memory, and LoRA trained. With 2.4 GiB both did.
 #
 # Now look for the limit on the real card. Which of rank, rows and row length matters most? Which hardly at all?
 

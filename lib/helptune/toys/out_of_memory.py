@@ -2,7 +2,7 @@
 
 The model has the shape of Gemma 3 270M with an eighth of its vocabulary, and weights that mean nothing: memory does not
 depend on them. The limit is the kernel's, on a process's own data (setrlimit, RLIMIT_DATA), and reckoned from what
-Python and JAX hold before anything is loaded.
+Python, JAX and the compiled step hold before there is any array.
 """
 
 import os
@@ -23,7 +23,7 @@ from helptune.gemma.sharding import abstract_base
 from helptune.train.config import TrainConfig
 from helptune.train.memory import StepMemory, step_memory
 from helptune.train.optimizer import OptimizerConfig, make_optimizer
-from helptune.train.step import init_state, train_step
+from helptune.train.step import StepMetrics, TrainState, init_state, train_step
 
 MODEL = replace(gemma3_270m(), vocab=32_768)
 TRAIN = TrainConfig(seq_len=256, batch_rows=2, remat="full", optimizer=OptimizerConfig(warmup_steps=0))
@@ -48,26 +48,28 @@ def step_within(method: str, gib: float) -> str:
     if result.returncode == 0:
         return "fits"
     if not any(words in result.stderr for words in _NO_MEMORY):
-        raise RuntimeError(f"the process failed, and not for want of memory: {result.stderr[-2000:]}")
+        told = f"the process ended with {result.returncode}, and not for want of memory: {result.stderr[-2000:]}"
+        raise RuntimeError(told)
     return "out of memory"
 
 
-def step(method: str) -> float:
-    """One optimizer step, and its loss."""
+def make_state(method: str) -> tuple[Any, TrainState]:
+    """The frozen base (full fine-tuning has none) and what is trained."""
     base = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.01, leaf.dtype), abstract_base(MODEL, "bfloat16"))
+    if method == "full":
+        return None, init_state(masters_of(base), make_optimizer(TRAIN.optimizer, 10))
+    return base, init_state(init_lora(LORA, MODEL, jax.random.key(0)), make_optimizer(TRAIN.optimizer, 10))
+
+
+def step(method: str, base: Any, state: TrainState) -> tuple[TrainState, StepMetrics]:
+    """One update of `state` from a batch."""
     optimizer = make_optimizer(TRAIN.optimizer, 10)
     ids = jnp.ones((TRAIN.batch_rows, TRAIN.seq_len), jnp.int32)
     batch = Batch(ids, ids, ids.astype(jnp.float32), jnp.cumsum(ids, axis=1) - 1, ids)
-    options: dict[str, Any] = {"optimizer": optimizer, "remat": TRAIN.remat}
     if method == "full":
-        masters = masters_of(base)
-        del base
-        _, metrics = full_step(init_state(masters, optimizer), batch, **options)
-    else:
-        key = jax.random.key(0)
-        state, parts = init_state(init_lora(LORA, MODEL, key), optimizer), jax.tree.map(lambda x: x[None], batch)
-        _, metrics = train_step(base, state, parts, key, method=LORA, **options)
-    return float(metrics.loss)
+        return full_step(state, batch, optimizer=optimizer, remat=TRAIN.remat)
+    parts = jax.tree.map(lambda x: x[None], batch)
+    return train_step(base, state, parts, jax.random.key(0), method=LORA, optimizer=optimizer, remat=TRAIN.remat)
 
 
 def held() -> int:
@@ -80,7 +82,9 @@ if __name__ == "__main__":
     import resource
 
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])  # the stack of every thread would count, too
-    jnp.zeros(1).block_until_ready()  # JAX has started
+    # Compiled before memory is scarce: XLA tells when a buffer cannot be had, and a compiler that gets none just dies.
+    made = jax.jit(make_state, static_argnums=0).lower(sys.argv[1]).compile()
+    updated = jax.jit(step, static_argnums=0, donate_argnums=2).lower(sys.argv[1], *made.out_info).compile()
     limit = held() + int(float(sys.argv[2]) * GIB)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    step(sys.argv[1])
+    jax.block_until_ready(updated(*made()))
