@@ -39,13 +39,14 @@ class Live(VBox):
         raise NotImplementedError
 
     def refresh(self, _change: Any = None) -> None:
-        self._page.value = str(Markup("<div class='helptune-live'>{}</div>").format(self.html()))
+        self._shown = self.html()
+        self._page.value = str(Markup("<div class='helptune-live'>{}</div>").format(self._shown))
 
     def __repr__(self) -> str:
         return self.words
 
     def _ipython_display_(self, **kwargs: Any) -> None:
-        still = _HIDE + Markup("<div class='helptune-still'>{}</div>").format(self.html())
+        still = _HIDE + Markup("<div class='helptune-still'>{}</div>").format(self._shown)
         display({"text/html": str(still), "text/plain": self.words}, raw=True)
         display(super()._repr_mimebundle_(**kwargs), raw=True)
 
@@ -88,10 +89,10 @@ class Explorer(Live):
         return self._words(**self.values)
 
     def html(self) -> Markup:
-        ax = blank(*self._size)
+        ax, words = blank(*self._size), self.words
         self._draw(ax, **self.values)
-        picture = Markup("<div role='img' aria-label='{}'>{}</div>").format(self.words, Markup(to_svg(ax)))
-        return picture + Markup("<p>{}</p>").format(self.words)
+        picture = Markup("<div role='img' aria-label='{}'>{}</div>").format(words, Markup(to_svg(ax)))
+        return picture + Markup("<p>{}</p>").format(words)
 
 
 def explore(

@@ -7,6 +7,9 @@ A cell's `nbgrader` metadata says what it is:
 A text answer is graded by a person: grade and solution are both true.
 """
 
+import contextlib
+import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +38,11 @@ class Cell:
     tags: tuple[str, ...] = ()
 
     @property
+    def question(self) -> str:
+        """What its points are for: the check "update_check" and the card "update_card" belong to "update"."""
+        return self.name.removesuffix("_check").removesuffix("_card")
+
+    @property
     def is_read_by_a_person(self) -> bool:
         return self.kind == "answer" and not self.is_code
 
@@ -42,6 +50,19 @@ class Cell:
 def read_solutions(path: Path) -> NotebookNode:
     """The notebook in a py:percent file."""
     return jupytext.read(path, fmt="py:percent")
+
+
+def tagged_cells(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
+    """(metadata, source) of each piece of code in a py:percent file."""
+    for cell in jupytext.read(path, fmt="py:percent").cells:
+        if cell.cell_type == "code" and cell.source.strip():
+            yield cell.metadata, cell.source
+
+
+def run_cell(source: str, namespace: dict[str, Any], where: str = "cell") -> None:
+    """Run code of the course's own, without what it prints."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        exec(compile(source, f"<{where}>", "exec"), namespace)
 
 
 def cells_of(notebook: NotebookNode, where: str = "notebook") -> list[Cell]:

@@ -10,17 +10,13 @@ answers it tests.
 """
 
 import ast
-import contextlib
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jupytext
-
 from helptune.errors import DataError
-from helptune.exercises.cells import Cell, cells_of, read_solutions
+from helptune.exercises.cells import Cell, cells_of, read_solutions, run_cell, tagged_cells
 from helptune.exercises.mistakes import Mistake
 from helptune.exercises.release import stub
 
@@ -58,14 +54,11 @@ class Verdict:
 def read_mutants(path: Path) -> list[Mutant]:
     """Raises DataError for a cell that does not say what it is."""
     text, mutants = path.read_text(encoding="utf-8"), []
-    for cell in jupytext.reads(text, fmt="py:percent").cells:
-        if cell.cell_type != "code" or not cell.source.strip():
-            continue
-        about = cell.metadata
+    for about, source in tagged_cells(path):
         if "exercise" not in about or ("hint" in about) == bool(about.get("right")):
-            raise DataError(f'{path}: a cell needs exercise="..." and one of hint="..." and right=true:\n{cell.source}')
-        line = text[: max(text.find(cell.source), 0)].count("\n") + 1
-        mutants.append(Mutant(about["exercise"], cell.source, about.get("hint"), line))
+            raise DataError(f'{path}: a cell needs exercise="..." and one of hint="..." and right=true:\n{source}')
+        line = text[: max(text.find(source), 0)].count("\n") + 1
+        mutants.append(Mutant(about["exercise"], source, about.get("hint"), line))
     return mutants
 
 
@@ -88,7 +81,7 @@ def try_mutants(solution: Path) -> Iterator[Verdict]:
                 for mutant in candidates:
                     yield _verdict(cell, mutant, namespace, f"{path.parent.name}/{path.name}:{mutant.line}")
         if cell.is_code:
-            _run(cell.source, namespace)
+            run_cell(cell.source, namespace)
 
 
 def answers_tested_by(check: Cell, answers: dict[str, Cell]) -> list[str]:
@@ -105,15 +98,10 @@ def defined_by(source: str) -> list[str]:
 def _verdict(check: Cell, mutant: Mutant, namespace: dict[str, Any], where: str) -> Verdict:
     trial = dict(namespace)
     try:
-        _run(mutant.source, trial)
-        _run(check.source, trial)
+        run_cell(mutant.source, trial)
+        run_cell(check.source, trial)
     except Mistake as mistake:
         return Verdict(check.name, mutant.hint, mistake.hint, mistake.text, where)
     except Exception as error:
         return Verdict(check.name, mutant.hint, type(error).__name__, str(error), where)
     return Verdict(check.name, mutant.hint, None, "", where)
-
-
-def _run(source: str, namespace: dict[str, Any]) -> None:
-    with contextlib.redirect_stdout(io.StringIO()):
-        exec(compile(source, "<cell>", "exec"), namespace)

@@ -140,4 +140,4 @@ def _digest(result: dict[str, Any]) -> str:
 def _questions(name: str, settings: Settings) -> list[tuple[str, str, float]]:
     """(name, title, points) of a key, without running it."""
     cells = cells_of(read_solutions(settings.key_files(name)[0]), name)
-    return [(c.name.removesuffix("_check"), c.name.removesuffix("_check"), c.points) for c in cells if c.points]
+    return [(c.question, c.question, c.points) for c in cells if c.points]

@@ -5,9 +5,7 @@ are, with all values through wire.py. What cannot be graded fairly is a DataErro
 """
 
 import ast
-import contextlib
 import hashlib
-import io
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -15,12 +13,11 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
-import jupytext
 from nbformat import NotebookNode
 
 from helptune.errors import DataError
 from helptune.exercises import checks
-from helptune.exercises.cells import HIDDEN, LEARNER_ONLY, Cell, cells_of, read_solutions
+from helptune.exercises.cells import HIDDEN, LEARNER_ONLY, Cell, cells_of, read_solutions, run_cell, tagged_cells
 from helptune.exercises.grade import wire
 from helptune.exercises.grade.trial import attempt, put_in
 from helptune.exercises.mutants import answers_tested_by, defined_by
@@ -99,9 +96,9 @@ def read_key(solution: Path, extra: Path | None = None) -> Key:
     _must_not_leak(cells, written, solution.name)
     private = _read_extra(extra, written) if extra else {}
     questions, namespace = [], {"__name__": "__main__"}
-    titles = {cell.name: cell.source.lstrip("# ").partition("\n")[0] for cell in cells if cell.kind == "card"}
+    titles = {cell.question: cell.source.lstrip("# ").partition("\n")[0] for cell in cells if cell.kind == "card"}
     for cell in cells:
-        title = titles.get(_short(cell.name) + "_card", _short(cell.name))
+        title = titles.get(cell.question, cell.question)
         if cell.is_read_by_a_person:
             questions.append(Question(cell.name, title, cell.points, (cell.name,)))
         elif cell.kind == "check" and cell.is_code:
@@ -125,10 +122,6 @@ def read_key(solution: Path, extra: Path | None = None) -> Key:
     )
 
 
-def _short(name: str) -> str:
-    return name.removesuffix("_check")
-
-
 def _topic(name: str) -> str:
     return name.partition("_")[2]
 
@@ -147,8 +140,7 @@ def _steps(notebook: NotebookNode, cells: list[Cell]) -> Iterator[Step]:
 
 def _run(cell: Cell, namespace: dict[str, Any], where: str) -> None:
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            exec(compile(cell.source, f"<{where}>", "exec"), namespace)
+        run_cell(cell.source, namespace, where)
     except Exception as error:
         raise DataError(f"{where}: its own cell {cell.name or cell.source[:60]!r} raised {error!r}") from error
 
@@ -165,7 +157,7 @@ def _question(
     visible, hidden = _parts(check.source, f"{where}, {check.name}")
     extra = [source for name in tested for source in private.get(name, ())]
     return Question(
-        name=_short(check.name),
+        name=check.question,
         title=title,
         points=check.points,
         answers=tuple(tested),
@@ -197,13 +189,11 @@ def _parts(source: str, where: str) -> tuple[CodeType, CodeType | None]:
 def _read_extra(path: Path, answers: dict[str, Cell]) -> dict[str, list[str]]:
     """{answer: sources} of the instructor's own checks."""
     found: dict[str, list[str]] = {}
-    for cell in jupytext.read(path, fmt="py:percent").cells:
-        if cell.cell_type != "code" or not cell.source.strip():
-            continue
-        name = cell.metadata.get("exercise")
+    for about, source in tagged_cells(path):
+        name = about.get("exercise")
         if name not in answers:
             raise DataError(f'{path}: a cell needs exercise="...", one of {", ".join(answers)}; found {name!r}')
-        found.setdefault(name, []).append(cell.source)
+        found.setdefault(name, []).append(source)
     return found
 
 
