@@ -38,9 +38,17 @@ def write_notebook(folder, code):
     nbformat.write(notebook, folder / "lab" / "run.ipynb")
 
 
-def copy_notebook(folder, path):
-    """A notebook of the course as `folder`/lab/run.ipynb, with none of its outputs: what is seen was made here."""
+def copy_notebook(folder, path, until=None):
+    """A notebook of the course as `folder`/lab/run.ipynb, with none of its outputs: what is seen was made here.
+
+    With `until`, it ends after the first cell of code that holds this text.
+    """
     notebook = nbformat.read(path, as_version=4)
+    if until:
+        found = [
+            number for number, cell in enumerate(notebook.cells) if cell.cell_type == "code" and until in cell.source
+        ]
+        notebook.cells = notebook.cells[: found[0] + 1]
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None

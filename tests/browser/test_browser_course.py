@@ -2,20 +2,11 @@
 
 from pathlib import Path
 
-from lab import MARKS, copy_notebook, opened, picture, run_all_cells, wait_for_the_last_cell, write_notebook
+from lab import MARKS, copy_notebook, opened, picture, run_all_cells, wait_for_the_last_cell
 
 pytestmark = MARKS
 
 ROOT = Path(__file__).parents[2]
-EXPLORER = """\
-from helptune.interactive import explore, slider
-
-def draw(ax, rank):
-    ax.bar([0], [rank])
-    ax.set_ylim(0, 8)
-
-explore(draw, lambda rank: f"one bar, {rank} high", rank=slider(1, 8, 3))
-"""
 PICTURE = ".jupyter-widgets [role=img]"
 
 
@@ -29,18 +20,18 @@ def test_the_first_lesson_runs_to_its_end(tmp_path):
         picture(page, "start-here")
 
 
-def test_a_slider_moves_its_picture_by_keyboard(tmp_path):
-    write_notebook(tmp_path, EXPLORER)
+def test_the_slider_of_a_lesson_moves_its_picture_by_keyboard(tmp_path):
+    copy_notebook(tmp_path, ROOT / "course" / "02_lora_math.ipynb", until="explore(")
     with opened(tmp_path) as page:
         run_all_cells(page)
-        page.wait_for_selector(f"{PICTURE}[aria-label='one bar, 3 high']")
+        page.wait_for_selector(f"{PICTURE}[aria-label^='Rank 4:']")
         assert not page.locator(".helptune-still").is_visible()
         before = page.locator(PICTURE).inner_html()
         picture(page, "slider")
         handle = page.locator(".jupyter-widgets .noUi-handle")
         handle.focus()
         page.keyboard.press("ArrowRight")
-        page.wait_for_selector(f"{PICTURE}[aria-label='one bar, 4 high']")
+        page.wait_for_selector(f"{PICTURE}[aria-label^='Rank 5:']")
         assert page.locator(PICTURE).inner_html() != before
         picture(page, "slider-moved")
 
@@ -48,9 +39,9 @@ def test_a_slider_moves_its_picture_by_keyboard(tmp_path):
         page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
         page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
         page.reload()
-        page.wait_for_selector(".helptune-still svg")
+        page.locator(".helptune-still svg").scroll_into_view_if_needed()
         assert page.locator(".helptune-still").is_visible()
-        assert "one bar, 3 high" in page.locator(".helptune-still").inner_text()
+        assert "Rank 4: 640 numbers" in page.locator(".helptune-still").inner_text()
         picture(page, "slider-still")
 
 
