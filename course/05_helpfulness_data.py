@@ -43,8 +43,8 @@ for name in ("facts-easy-02", "clarify-easy-03", "refuse-hard-01"):
     print(f"\n[{found.category}, {found.difficulty}]", *(f"\n  {m.role}: {m.content}" for m in found.messages[:2]))
 
 # %% [markdown]
-# Short, complete, and each in its own form: a fact, a question back, a refusal that still helps. There are 18 categories, of
-# each as many easy, medium and hard ones: 20.
+# Short, complete, and each in its own form: a fact, a question back, a refusal that still helps. There are 18 categories,
+# each with 20 easy, 20 medium and 20 hard ones.
 #
 # **Predict first:** which three categories have the longest answers? Do harder prompts get longer answers everywhere?
 
@@ -58,7 +58,7 @@ plt.show()
 
 # %% [markdown]
 # *In words: three rows of difficulty, eighteen columns of category. Howto is darkest, with 62 to 77 words, then explain and refuse; extract, rewrite
-# and multiturn are pale, with 8 to 22. Within most columns hard is darker than easy.*
+# and multiturn are pale, with 8 to 22. In every column hard is darker than easy; medium is not always between them.*
 #
 # **Notice:** a model learns these lengths, too. Trained on one category alone, it would answer everything in that form.
 #
@@ -77,7 +77,8 @@ for source in SOURCES.values():
 # *Share-alike* binds what is made from the data, so a recipe has to ask for it. *Opt-in* is hh-rlhf alone: its card says that it is
 # not meant for supervised training. The library wants to hear that you read this.
 #
-# Preferences are not demonstrations: we must take one side of each pair, and some pairs have none that is fit.
+# hh-rlhf holds *preferences*: pairs of transcripts, of which a person chose one. A preference is not yet a demonstration: the
+# reader takes the chosen side, and some pairs have none that is fit.
 #
 # **Predict first:** which of these three pairs become conversations?
 
@@ -121,7 +122,7 @@ print(path.meta["message_ids"], *(f"\n  {m.role}: {m.content}" for m in path.mes
 
 # %% [markdown]
 # HelpSteer2 rates single answers; the ratings come along, divided by 4, so that a filter can use them. Stack Exchange has
-# votes, HTML, and authors to whom attribution is owed.
+# votes, brought to the same scale, HTML, and authors to whom attribution is owed.
 
 # %%
 from helptune.data.sources import helpsteer2, stackexchange
@@ -160,8 +161,7 @@ for fault, count in Counter(planted.fault for planted in pile).items():
     print(f"{count:4} {fault}")
 
 # %% [markdown]
-# A recipe says everything that decides the result; what it does not say has a default. We keep two: `strict` as it is here, and `recipe`, which drops
-# evaluation prompts.
+# A recipe says everything that decides the result; what it does not say has a default.
 
 # %%
 RECIPE = """
@@ -172,9 +172,6 @@ path = "pile.jsonl"
 [safety]
 classifier = "lexical"
 """
-strict, recipe = home / "strict.toml", home / "pile.toml"
-for path, more in ((strict, ""), (recipe, '[decontamination]\non_match = "drop"\n')):
-    path.write_text(RECIPE + more)
 
 # %% [markdown]
 # **Predict first:** by default, what happens when an evaluation prompt is among the data: is it dropped, or does the build stop?
@@ -184,19 +181,23 @@ from helptune.data.mixture.build import build
 from helptune.data.mixture.recipe import read_recipe
 from helptune.errors import DataError
 
+by_default = home / "default.toml"
+by_default.write_text(RECIPE)
 try:
-    build(read_recipe(strict), home, home / "strict", workers=1)
+    build(read_recipe(by_default), home, home / "default", workers=1)
 except DataError as error:
     print(str(error)[:46], "...")
 
 # %% [markdown]
-# A gate that stops is better than a warning that nobody reads. Now the other recipe.
+# A gate that stops is better than a warning that nobody reads. Another recipe drops them instead.
 #
 # **Predict first:** 321 lines go in, 216 of them sound. How many come out? Write your number into the next cell.
 
 # %%
 my_guess = 216
 
+recipe = home / "pile.toml"
+recipe.write_text(RECIPE + '[decontamination]\non_match = "drop"\n')
 manifest = build(read_recipe(recipe), home, home / "out", workers=1)
 kept = manifest["files"]["train.jsonl"]["rows"]
 print(f"{len(pile)} read, {kept} kept")
@@ -237,10 +238,12 @@ plt.show()
 # %% [markdown]
 # *In words: a row for each planted fault, a column for each fate, "kept" first. Blue squares are as it should be. Vermilion
 # circles under "kept" are faults that got through: most of the unsafe requests that were answered, the four reworded evaluation prompts, one
-# with personal data. An orange circle shows sound conversations that the safety screen took.*
+# with personal data. An orange circle shows sound conversations that the safety screen took. Blue under "kept" are also copies with
+# every sixth word changed, which share too little to be copies by the threshold below, and unsafe requests that were declined.*
 #
 # **What did you observe?** What has a *form* is found: copies, tokens, card numbers, cut-off ends. What has a *meaning* is not:
-# a prompt in other words, a street address, an unsafe request in plain words. Let us look into the filters one by one.
+# a prompt in other words, a street address, an unsafe request in plain words (the answers planted beside these say nothing, so only
+# the request could betray them). Let us look into the filters one by one.
 #
 # ## What does a filter know?
 #
@@ -262,7 +265,7 @@ print(faults("What are you?", "As an AI language model, I am text."), faults("Wh
 
 # %% [markdown]
 # They are careful: a number that nobody owns (555-01xx) is no personal data, and a text *about* a language model is not one *by*
-# it. Rules made for web pages are not so careful. Gopher's asks for at least 50 words.
+# it. Rules made for web pages are not so careful. Those of Gopher, a language model of 2021, ask for at least 50 words.
 #
 # **Predict first:** which share of our answers would that rule leave, and which categories would nearly vanish?
 
@@ -318,7 +321,7 @@ print(f"{jaccard(shingles_of(first), shingles_of(second)):.2f}, the threshold is
 
 # %% [markdown]
 # One changed word breaks three of ten shingles on either side: 7 in common of 13. In a text of 60 words the same change leaves
-# 0.9. So the threshold is strict with short texts, and that is meant: "2 + 2" is not "2 + 3".
+# 0.9. So in a short text one other word makes another text, and that is meant: "2 + 2" is not "2 + 3".
 #
 # All pairs of 100,000 texts are five billion. MinHash makes them cheap. Hash every shingle of a text, and remember the *least*
 # hash. The least of two sets together is as likely to come from any shingle as from another, so two texts have the same least hash with a
@@ -362,7 +365,9 @@ print(f"typical error {np.sqrt(np.mean((exact - guess) ** 2)):.2f}")
 # *In words: a hundred dots, each a text and a copy of it with some words exchanged, close to the diagonal. Dashed lines at 0.8 cut the square: few
 # dots fall on different sides of the two.*
 #
-# A signature makes a comparison cheap. To make *fewer* comparisons, cut it into bands of some rows; only texts
+# Counted in n tosses, a share s is typically off by $\sqrt{s(1-s)/n}$: with 128, by 0.04 at s = 0.5 and less towards 0 and 1.
+#
+# A signature makes a comparison cheap. To make *fewer* comparisons, cut it into bands of r values, its *rows*; only texts
 # that agree in a whole band are compared. A pair of similarity s agrees in a band of r rows with probability $s^r$, and in at least one of b
 # bands with $1 - (1 - s^r)^b$: a curve like an S.
 #
@@ -400,7 +405,7 @@ for rows in (2, 8, 16):
 # ## Did the exam leak?
 #
 # A model that has seen the exam gets a good mark for nothing. Evaluation prompts are known to the library as hashes of their word
-# trigrams, so a set can be shipped without being readable. A training prompt that contains half of them, close together, matches.
+# trigrams, so a set can be shipped without being readable. A training prompt that contains half of them, close together, matches; of a prompt below eight words it must contain all.
 #
 # **Predict first:** which of these three match the held-out prompt "How do bees make honey?"
 
@@ -418,13 +423,14 @@ for name, prompt in tries.items():
     print(f"{name:9}", [f"{match.share:.0%}" for match in matches(talk, index)])
 
 # %% [markdown]
-# **Notice:** case, punctuation and what stands around do not help a prompt to slip through; other words do. Say so on your card: "none of the
-# prompts of X, up to small changes" and not "clean".
+# **Notice:** case, punctuation and what stands around do not help a prompt to slip through; other words do, and in a prompt as short as this a
+# single one. So your card says what was looked for, as in "no prompt of X, up to small changes of long ones", and not "clean".
 #
 # ## What does a safety screen cost?
 #
 # The *lexical* screen adds up words and pieces of words, the *probe* reads hidden states of Gemma. Both give a score, and a score decides nothing
-# until somebody picks a threshold. Here are 640 prompts of a test split that neither learned from, and whose labels we know.
+# until somebody picks a threshold. Here are 640 prompts of a test split that neither learned from. They and their labels were written for this
+# purpose, and more than half of the safe ones are made to look unsafe.
 #
 # **Predict first:** at a threshold that drops 1 safe text of 100, which share of the unsafe ones is found? Half? Nearly all?
 
@@ -452,7 +458,7 @@ def words(screen, threshold):
     over = scored[screen] >= threshold
     recall, lost = over[unsafe].mean(), over[~unsafe].mean()
     precision = unsafe[over].mean() if over.any() else float("nan")
-    return f"{screen} at {threshold:.2f}: finds {recall:.0%} of the unsafe, loses {lost:.0%} of the safe; {precision:.0%} of what it drops is unsafe"
+    return f"{screen} at {threshold:.2f}: finds {recall:.0%} of the unsafe, loses {lost:.1%} of the safe; {precision:.0%} of what it drops is unsafe"
 
 
 pick = choice(["lexical", "probe"], "lexical")
@@ -471,24 +477,36 @@ print("the probe finds more:", spared["probe"] > spared["lexical"])
 
 # %% [markdown]
 # **What did you observe?** The histograms overlap: some unsafe requests score like a recipe for soup, some safe ones like a crime. There is no threshold
-# without a price. At 1 safe text in 100 the probe finds between 20% and 55% ([its card](../data_cards/safety_classifiers.md)), the lexical screen 12%. And the precision that you read here is that of a set of which two fifths are unsafe. In ordinary data nearly nothing is, and
-# then nearly everything that a screen drops is harmless.
+# without a price. At 1 safe text in 100 the lexical screen finds 12% of the unsafe (95% interval 3 to 19%), the probe 45% (20 to 55%), says
+# [their card](../data_cards/safety_classifiers.md). The library sets its threshold on *another* split; with that the lexical screen loses 4% of the safe prompts here. And the precision
+# that you read is that of a set of which two fifths are unsafe. In ordinary data nearly nothing is, and then nearly everything that a screen drops is harmless.
 #
-# **Predict first:** of the 216 sound conversations in the pile, how many did the lexical screen drop, and what do they have in common?
+# The lexical screen dropped 7 of the 216 sound conversations in the pile. A conversation counts as its worst turn: which one was it?
 
 # %%
 import json
 
+
+def worst_turn(record):
+    turns = [m["content"] for m in record["messages"] if m["role"] == "user"]
+    talks = [Conversation("x", "mine", "CC0-1.0", (Message("user", t), Message("assistant", "?"))) for t in turns]
+    return turns[np.argmax([score.p_unsafe for score in screens["lexical"].score(talks)])]
+
+
+# %% [markdown]
+# **Predict first:** what do these seven have in common?
+
+# %%
 sound = {planted.id for planted in pile if planted.fault == SOUND}
 dropped = [json.loads(line) for line in (home / "out" / "dropped.jsonl").open()]
 lost = [r["conversation"] for r in dropped if r["stage"] == "safety" and r["conversation"]["id"] in sound]
 print(f"{len(lost)} of {len(sound)}:")
 for record in lost:
-    print(f"  {record['category']:9}", record["messages"][0]["content"][:66].replace("\n", " "))
+    print(f"  {record['category']:9}", worst_turn(record)[:66].replace("\n", " "))
 
 # %% [markdown]
-# One in thirty. Two of them ask for what would do harm, and are answered by a refusal in words that no phrase list knows. The others are library
-# fines, a Saturday, a gift and how a lock works. That is the price of a false positive: a model that learns nothing of locks.
+# Three of them do ask for what would do harm, and are answered by refusals that the library did not recognize. The other four are library fines, a
+# jury's prize, a busy Saturday and a colleague who moves to Norway. Nothing of that is unsafe: the price of a false positive is that a model learns less of ordinary life.
 #
 # A refusal is another thing. An unsafe prompt with an answer that *declines* is worth learning from, so it is kept. A few phrases decide:
 
@@ -499,8 +517,8 @@ for answer in ("I can't help with that.", "Let's not. Tell me what happened.", "
     print(is_refusal(answer), "|", answer)
 
 # %% [markdown]
-# The second declines without the phrases, the third has a phrase and declines nothing. On test responses this detector finds two refusals of three
-# (the same card has the intervals).
+# The second declines without the phrases, the third has a phrase and declines nothing. On test responses this detector finds 64% of the refusals, of
+# the curated answers that refuse 22 of 47, and it takes 15 of 1,217 other answers for refusals (the same card).
 #
 # ## Do raters agree?
 #
@@ -524,8 +542,9 @@ print(f"agree on {observed:.0%}, by chance {chance:.0%}: kappa {kappa:.2f}")
 assert np.isclose(kappa, cohen_kappa_score(first, second)), "chance is the sum over ratings of both raters' shares"
 
 # %% [markdown]
-# Below zero: less than chance. On scales a 3 beside a 4 is nearly agreement. Krippendorff's alpha counts how far apart ratings are, takes any
-# number of raters, and gaps. Here are two made-up raters, who see the true quality through noise. Nobody rated these items.
+# Below zero: less than chance. On scales a 3 beside a 4 is nearly agreement. Krippendorff's alpha is 1 minus the disagreement observed over
+# that expected by chance. It takes any number of raters, and gaps, and counts how far apart ratings are: here, for an ordered scale, by how many of all ratings
+# lie between two of them, squared. Here are two made-up raters, who see the true quality through noise. Nobody rated these items.
 #
 # **Predict first:** how much noise, in points of a scale from 0 to 4, brings alpha down to 0.4? How often do they differ by two points or more then?
 
@@ -561,7 +580,7 @@ for noise in (0.75, 1.0, 1.75):
 #
 # The gate may first drop what raters disagree on. That raises alpha *by construction*.
 #
-# **Predict first:** three raters throw dice. What is alpha of all items, and of those on which they happen to be within a point?
+# **Predict first:** three raters throw dice with five sides, 0 to 4. What is alpha of all items, and of those on which they happen to be within a point?
 
 # %%
 from helptune.data.agreement.gate import Gate, check
@@ -575,7 +594,7 @@ for number, seed in ((3, 0), (2, 2)):
 
 # %% [markdown]
 # **What did you observe?** From nothing to 0.8 without a look at any text. Of three dice few items stay, and the gate asks for half.
-# But two dice are within a point in 13 of 25 throws, so more than half may stay, *and this gate lets them pass*. That is why a verdict
+# But two dice are within a point in 13 of 25 throws, so more than half may stay, *and this gate lets them pass*: with 32 of the seeds 0 to 39. That is why a verdict
 # tells both figures and what stayed. Never quote the second alone.
 #
 # ## In which proportions?
@@ -655,7 +674,7 @@ print("its words are new, its meaning is not")
 # ## Toward constitutional training
 #
 # Stage 3 writes its data by machine: the model answers, criticises itself by a principle, and revises. There the pile is bigger and
-# nobody wrote it, so everything here is needed again: near duplicates (a model repeats itself), leaks, residue, balance. Red-team prompts
+# nobody wrote it, so everything here is needed again: near duplicates (a model repeats itself), leaks, balance. Red-team prompts
 # are unsafe *on purpose*, and what must be screened is the revision. In stage 4 a model compares answers in place of people (RLAIF), and whether
 # its labels mean anything is the question that we asked of raters: does it agree with people beyond chance?
 #
@@ -673,5 +692,6 @@ print("its words are new, its meaning is not")
 # - Rae et al., [Scaling language models: Gopher](https://arxiv.org/abs/2112.11446) (2021), appendix A: rules for web text.
 # - Lee et al., [Deduplicating training data makes language models better](https://arxiv.org/abs/2107.06499) (2021).
 # - Leskovec, Rajaraman and Ullman, *Mining of massive datasets*, chapter 3: MinHash and bands.
+# - Artstein and Poesio, [Inter-coder agreement for computational linguistics](https://aclanthology.org/J08-4004/) (2008): kappa, alpha, and chance.
 # - Gebru et al., [Datasheets for datasets](https://arxiv.org/abs/1803.09010) (2018): what a card owes its reader.
 # - [All about data](data.md), and the cards of [the curated set](../data_cards/curated.md) and [the screens](../data_cards/safety_classifiers.md).
