@@ -239,7 +239,7 @@ checks.leaked(leaked)
 # </details>
 # <details><summary>Hint 2: how to go about it</summary>
 #
-# For each claim ask how a reader could check it. "Clean" cannot be checked; "no prompt of X, up to small changes" can.
+# For each claim ask how a reader could check it. "Clean" cannot be checked; "no prompt of X, up to small changes of long ones" can.
 #
 # </details>
 # <details><summary>Hint 3: nearly the answer</summary>

@@ -142,7 +142,7 @@ checks.accumulate(accumulate)
 #
 # **core · about 25 minutes · 3 points**
 #
-# *Objective: write the optimizer that has trained nearly every language model you know, for a tree of arrays. Close the lesson first.*
+# *Objective: write the optimizer that most language models are trained with, for a tree of arrays. Close the lesson first.*
 #
 # Write `adamw_step(params, gradients, state, rate, beta1, beta2, eps, decay)`, which returns `(new_params, new_state)`:
 #

@@ -263,7 +263,7 @@ checks.leaked(leaked, seed=7)
 # </details>
 # <details><summary>Hint 2: how to go about it</summary>
 #
-# For each claim ask how a reader could check it. "Clean" cannot be checked; "no prompt of X, up to small changes" can.
+# For each claim ask how a reader could check it. "Clean" cannot be checked; "no prompt of X, up to small changes of long ones" can.
 #
 # </details>
 # <details><summary>Hint 3: nearly the answer</summary>
@@ -280,9 +280,9 @@ checks.leaked(leaked, seed=7)
 # **Taken out.** Broken lines; answers that were empty, cut off, looping, in other languages or in another model's voice; contact data by
 # form (email, phone, card, account); copies of at least 80% by word trigrams; held-out prompts by trigrams; what the lexical safety screen flagged.
 #
-# **Known errors.** The screen lost 7 of 216 sound conversations, most of them harmless (one is about library fines), and let 11 of 16 unsafe requests with an
-# answer pass. Street addresses and names are not looked for: one address is still in. Prompts of the held-out set are gone up to small
-# changes; four reworded ones remain.
+# **Known errors.** The screen lost 7 of 216 sound conversations, four harmless ones (one is about library fines) and three good refusals, and let 11 of 16
+# unsafe requests with an answer pass. Street addresses and names are not looked for: one address is still in. Prompts of the held-out set are gone up to small
+# changes of long ones; four reworded ones remain.
 #
 # **Use.** To learn the form of short, helpful English answers. Not for facts, not for safety, and not to compare models on the course's held-out set.
 #

@@ -48,6 +48,12 @@ def jaccard(first, second):
     return len(a & b) / len(a | b)
 
 
+# %% exercise="jaccard" hint="punctuation_counts"
+def jaccard(first, second):
+    a, b = (set(zip(w, w[1:], w[2:], strict=False)) for w in (first.lower().split(), second.lower().split()))
+    return len(a & b) / len(a | b)
+
+
 # %% exercise="jaccard" right=true
 def jaccard(first, second):
     def grams(text):
@@ -210,6 +216,14 @@ def kappa(first, second):
     return (np.mean(first[both] == second[both]) - chance) / (1 - chance)
 
 
+# %% exercise="kappa" hint="one_is_enough"
+def kappa(first, second):
+    rated = (first >= 0) | (second >= 0)
+    a, b = first[rated], second[rated]
+    chance = sum(np.mean(a == c) * np.mean(b == c) for c in np.union1d(a, b))
+    return (np.mean(a == b) - chance) / (1 - chance)
+
+
 # %% exercise="kappa" right=true
 def kappa(first, second):
     table = np.zeros((3, 3))
@@ -266,6 +280,12 @@ def leaked(prompt, text):
 def leaked(prompt, text):
     p, t = (set(zip(w, w[1:], w[2:], strict=False)) for w in (words(prompt), words(text)))
     return len(p & t) / len(p) >= 0.5
+
+
+# %% exercise="leaked" hint="punctuation_counts"
+def leaked(prompt, text):
+    p, t = (set(zip(w, w[1:], w[2:], strict=False)) for w in (prompt.lower().split(), text.lower().split()))
+    return len(p & t) / len(p)
 
 
 # %% exercise="leaked" right=true

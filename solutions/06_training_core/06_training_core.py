@@ -153,7 +153,7 @@ checks.accumulate(accumulate, seed=7)
 #
 # **core · about 25 minutes · 3 points**
 #
-# *Objective: write the optimizer that has trained nearly every language model you know, for a tree of arrays. Close the lesson first.*
+# *Objective: write the optimizer that most language models are trained with, for a tree of arrays. Close the lesson first.*
 #
 # Write `adamw_step(params, gradients, state, rate, beta1, beta2, eps, decay)`, which returns `(new_params, new_state)`:
 #
@@ -296,8 +296,8 @@ checks.batch_of_step(batch_of_step, seed=7)
 #   parameter, whatever its gradient's history: a short bump in the loss, and a path that never meets the old one again.
 # - **Step**: it is 0 again, so the warmup and the whole schedule run a second time, at a peak where the first run was already slowing
 #   down. That shows in the logged learning rate at once, and in the loss as a rise and a second slow fall. The run gets 2,000 more steps, not 1,000.
-# - **Data order and dropout**: both are drawn from (seed, step), so the first 1,000 steps' order is repeated: texts seen early are seen more
-#   often, and those at the end of the plan perhaps never. The loss curve shows nothing, or looks too good.
+# - **Data order and dropout**: both are drawn from (seed, step), so with the old file the first 1,000 steps would be repeated: texts seen early are
+#   seen more often, and those at the end of the plan never, if the run is cut after the 1,000 steps that were left. The loss curve shows nothing, or looks too good.
 # - **Data**: 50 more examples give every epoch another permutation and another packing, even with the right step. The curve shows
 #   nothing. Runs with this file and the old one cannot be compared.
 # - **Instead**: restore the newest checkpoint (adapters, moments and step together), keep the file as it was, and compare its checksum: the run's

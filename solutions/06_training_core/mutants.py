@@ -205,6 +205,18 @@ def accumulate(parts):
 
 
 # %% exercise="accumulate" right=true
+# It adds into the first part's arrays, which nothing forbids.
+def accumulate(parts):
+    nll, weight, gradient = parts[0]
+    for n, w, g in parts[1:]:
+        nll, weight = nll + n, weight + w
+        for site in gradient:
+            for leaf in gradient[site]:
+                gradient[site][leaf] += g[site][leaf]
+    return nll / max(weight, 1), jax.tree.map(lambda x: x / max(weight, 1), gradient)
+
+
+# %% exercise="accumulate" right=true
 # A weighted mean of means is the same thing.
 def accumulate(parts):
     total = sum(w for _, w, _ in parts)
@@ -340,6 +352,16 @@ def adamw_step(params, gradients, state, rate, beta1, beta2, eps, decay):
     }  # fmt: skip
 
 
+# %% exercise="adamw_step" hint="decay_of_new"
+def adamw_step(params, gradients, state, rate, beta1, beta2, eps, decay):
+    t = state["count"] + 1
+    m = {k: beta1 * state["m"][k] + (1 - beta1) * gradients[k] for k in params}
+    v = {k: beta2 * state["v"][k] + (1 - beta2) * gradients[k] ** 2 for k in params}
+    c1, c2 = 1 - beta1**t, 1 - beta2**t
+    new = {k: w - rate * m[k] / c1 / (np.sqrt(v[k] / c2) + eps) for k, w in params.items()}
+    return {k: w - rate * decay * w for k, w in new.items()}, {"count": t, "m": m, "v": v}
+
+
 # %% exercise="adamw_step" hint="decay_without_rate"
 def adamw_step(params, gradients, state, rate, beta1, beta2, eps, decay):
     t = state["count"] + 1
@@ -399,6 +421,28 @@ def adamw_step(params, gradients, state, rate, beta1, beta2, eps, decay):
     return new, {"count": t, "m": m, "v": v}
 
 
+# %% exercise="adamw_step" hint="arguments_changed"
+def adamw_step(params, gradients, state, rate, beta1, beta2, eps, decay):
+    t, m, v = state["count"] + 1, state["m"], state["v"]
+    new = {}
+    for k, w in params.items():
+        m[k] = beta1 * m[k] + (1 - beta1) * gradients[k]
+        v[k] = beta2 * v[k] + (1 - beta2) * gradients[k] ** 2
+        new[k] = w - rate * (m[k] / (1 - beta1**t) / (np.sqrt(v[k] / (1 - beta2**t)) + eps) + decay * w)
+    return new, {"count": t, "m": m, "v": v}
+
+
+# %% exercise="adamw_step" hint="arguments_changed"
+# The arrays themselves.
+def adamw_step(params, gradients, state, rate, beta1, beta2, eps, decay):
+    t, m, v = state["count"] + 1, state["m"], state["v"]
+    for k, w in params.items():
+        m[k] += (1 - beta1) * (gradients[k] - m[k])
+        v[k] += (1 - beta2) * (gradients[k] ** 2 - v[k])
+        w -= rate * (m[k] / (1 - beta1**t) / (np.sqrt(v[k] / (1 - beta2**t)) + eps) + decay * w)
+    return params, {"count": t, "m": m, "v": v}
+
+
 # %% exercise="adamw_step" right=true
 def adamw_step(params, gradients, state, rate, beta1, beta2, eps, decay):
     t = state["count"] + 1
@@ -452,6 +496,18 @@ def batch_of_step(step, count, size, seed):
 def batch_of_step(step, count, size, seed):
     epoch, place = divmod(step, math.ceil(count / size))
     return np.random.default_rng(seed + epoch).permutation(count)[place * size : (place + 1) * size].tolist()
+
+
+# %% exercise="batch_of_step" hint="seed_times_epoch"
+def batch_of_step(step, count, size, seed):
+    epoch, place = divmod(step, math.ceil(count / size))
+    return np.random.default_rng(seed * epoch).permutation(count)[place * size : (place + 1) * size].tolist()
+
+
+# %% exercise="batch_of_step" hint="floor_not_ceil"
+def batch_of_step(step, count, size, seed):
+    epoch, place = divmod(step, count // size)
+    return np.random.default_rng([seed, epoch]).permutation(count)[place * size : (place + 1) * size].tolist()
 
 
 # %% exercise="batch_of_step" hint="drops_examples"

@@ -25,6 +25,7 @@ def jaccard(answer, seed: int = 0) -> None:
     grams = [[_runs(w, 3) for w in pair] for pair in tokens]
     right = [_over_union(*(set(shingles([Message("user", text)])) for text in pair)) for pair in pairs]
     plain = [[_runs(text.split(), 3) for text in pair] for pair in pairs]
+    small = [[_runs(text.lower().split(), 3) for text in pair] for pair in pairs]
     known = [
         Known(
             "words_not_trigrams",
@@ -65,6 +66,11 @@ def jaccard(answer, seed: int = 0) -> None:
             "not_normalized",
             [_over_union(set(a), set(b)) for a, b in plain],
             "case and punctuation count here: split the texts by `words`, not by `split`",
+        ),
+        Known(
+            "punctuation_counts",
+            [_over_union(set(a), set(b)) for a, b in small],
+            "punctuation counts here: split the texts by `words`, not by `split`",
         ),
     ]
     expect([answer(*pair) for pair in pairs], right, known, what="the similarities")
@@ -145,6 +151,8 @@ def kappa(answer, seed: int = 0) -> None:
     a, b = first[both], second[both]
     agree, chance, (p, q) = _agreement(a, b)
     filled, filled_chance, _ = _agreement(first, second)
+    either = (first != MISSING) | (second != MISSING)
+    one_rated, one_rated_chance, _ = _agreement(first[either], second[either])
     every = sum(np.mean(first[first != MISSING] == c) * np.mean(second[second != MISSING] == c) for c in range(3))
     known = [
         Known("plain_agreement", agree, "this is the share of items they agree on: what chance would give must go"),
@@ -174,6 +182,11 @@ def kappa(answer, seed: int = 0) -> None:
             "missing_is_a_rating",
             (filled - filled_chance) / (1 - filled_chance),
             "-1 is no rating: two raters who both gave none agree about nothing",
+        ),
+        Known(
+            "one_is_enough",
+            (one_rated - one_rated_chance) / (1 - one_rated_chance),
+            "items that only one of the two has rated are still in: keep those that both have rated (`&`, not `|`)",
         ),
         Known(
             "missing_disagrees",
@@ -207,6 +220,7 @@ def leaked(answer, seed: int = 0) -> None:
     tokens = [[words(text) for text in case] for case in cases]
     grams = [[_runs(w, 3) for w in case] for case in tokens]
     plain = [[_runs(text.split(), 3) for text in case] for case in cases]
+    small = [[_runs(text.lower().split(), 3) for text in case] for case in cases]
     known = [
         Known(
             "whole_prompt_only",
@@ -217,6 +231,11 @@ def leaked(answer, seed: int = 0) -> None:
             "not_normalized",
             [_share(p, t) for p, t in plain],
             "case and punctuation count here: split the texts by `words`, not by `split`",
+        ),
+        Known(
+            "punctuation_counts",
+            [_share(p, t) for p, t in small],
+            "punctuation counts here: split the texts by `words`, not by `split`",
         ),
         Known(
             "words_not_trigrams",

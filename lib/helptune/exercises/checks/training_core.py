@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import jax
@@ -84,6 +85,10 @@ def accumulate(answer, seed: int = 0) -> None:
     expect((loss, gradient), (0.0, silent[2]), what="of a batch without supervised tokens, the result")
 
 
+def _copy(tree: Any) -> Any:
+    return jax.tree.map(np.copy, tree)
+
+
 def _pair(found: Any, told: str) -> tuple[Any, Any]:
     """What an answer of two things gave."""
     if found is None:
@@ -124,7 +129,8 @@ def _one_batch(answer: Any, parts: list[tuple[float, float, Any]], when: str = "
                   "or with zeros, and add the others"),
         ]  # fmt: skip
 
-    loss, gradient = _pair(answer(parts), "loss, gradient")
+    handed = [(nll, weight, _copy(gradient)) for nll, weight, gradient in parts]  # some answers add in place
+    loss, gradient = _pair(answer(handed), "loss, gradient")
     right = added(nlls, 1 / total)
     _expect(loss, right, mistakes(nlls), f"{when}the loss")
     _expect(gradient, added(gradients, 1 / total), mistakes(gradients), f"{when}the gradient")
@@ -201,9 +207,12 @@ def _one_step(answer: Any, w: dict, g: dict, state: dict, numbers: tuple[float, 
         Known("no_decay", step(shrink=0), "the weight decay is missing: rate x decay x weight comes off, too"),
         Known("decay_grows", step(shrink=-decay), "the decay makes weights larger: it comes off, as the step does"),
         Known("decay_without_rate", step(shrink=decay / rate), "the decay is multiplied by the learning rate, too"),
+        Known("decay_of_new", each(lambda w: (1 - rate * decay) * w, step(shrink=0)), "the decay is of the weights as they "
+              "were before the step"),
         Known("update_alone", each(lambda new, old: new - old, right_w, w), "this is the change alone: add the weights"),
     ]  # fmt: skip
-    new, found = _pair(answer(w, g, {"count": count, "m": dict(m), "v": dict(v)}, *numbers), "new params, new state")
+    handed = _copy(w), _copy(g), {"count": count, "m": _copy(m), "v": _copy(v)}
+    new, found = _pair(answer(*handed, *numbers), "new params, new state")
     if not isinstance(found, dict) or set(found) != {"count", "m", "v"} or not isinstance(new, dict):
         raise Mistake("wrong_structure", "params are a dict, and the state is one with the keys count, m and v")
     if np.asarray(found["count"]) != t:
@@ -213,6 +222,12 @@ def _one_step(answer: Any, w: dict, g: dict, state: dict, numbers: tuple[float, 
     if any(np.isnan(np.asarray(new[key], float)).any() for key in set(new) & set(w)):
         raise Mistake("count_starts_at_0", f"{when}the weights are NaN: 1 - beta**0 is 0, so count before you correct")
     _expect(new, right_w, of_w, f"{when}the weights")
+    if difference(handed, (w, g, state), rtol=0, atol=0) is not None:
+        raise Mistake(
+            "arguments_changed",
+            "the result is right, and an argument was changed on the way: `x *= ...` and `d[key] = ...` write into what "
+            "the caller handed over. Make new arrays and dicts",
+        )
 
 
 def _optax_step(w: dict, g: dict, state: dict, numbers: tuple[float, ...]) -> tuple[dict, dict, dict]:
@@ -253,12 +268,14 @@ def batch_of_step(answer, seed: int = 0) -> None:
         other = run(steps, own + 1)
         if other == plan:
             raise Mistake("seed_ignored", "another seed gives the same order: make the random generator of the seed")
-        if [other[step] for step in steps[:per_epoch]] == epochs[1]:
-            raise Mistake(
-                "seed_plus_epoch",
-                f"epoch 0 of seed {own + 1} is epoch 1 of seed {own}: seed + epoch mixes them up, "
-                "np.random.default_rng([seed, epoch]) does not",
-            )
+        others = [[other[step] for step in steps[e * per_epoch :][:per_epoch]] for e in range(3)]
+        for mine, theirs in product(range(3), repeat=2):
+            if others[mine] == epochs[theirs]:
+                raise Mistake(
+                    "seed_plus_epoch" if mine != theirs else "seed_times_epoch",
+                    f"epoch {mine} of seed {own + 1} is epoch {theirs} of seed {own}: a sum or product of seed and epoch "
+                    "mixes them up, np.random.default_rng([seed, epoch]) does not",
+                )
 
 
 def _numbers(found: Any, count: int) -> list[int]:
@@ -281,6 +298,13 @@ def _is_an_epoch(batches: list[list[int]], epoch: int, count: int, size: int) ->
             "across_the_boundary",
             f"{where}, the last batch is filled up with examples that the epoch, or the next one, has anyway: leave it "
             f"smaller ({count % size} examples)",
+        )
+    full = [number for batch in batches[: count // size] for number in batch]
+    if twice and len(full) == len(set(full)) == count // size * size:
+        raise Mistake(
+            "floor_not_ceil",
+            f"{where}, only {count // size} batches are of one epoch: it has ceil({count} / {size}) = {len(batches)} "
+            "steps, the last of them smaller",
         )
     if twice:
         raise Mistake("repeats_examples", f"{where}, {twice} visits are repeats: shuffle once an epoch, then cut")
