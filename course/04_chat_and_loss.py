@@ -16,8 +16,8 @@
 #
 # **Question: what exactly is predicted?**
 #
-# About 40 minutes to read, under 3 minutes to run on 2 CPU cores. You need [00 · Start here](00_start_here.ipynb), numpy,
-# and to know what a softmax is.
+# About 40 minutes to read, under 3 minutes to run on 2 CPU cores. You need [00](00_start_here.ipynb), numpy, and to know what
+# a softmax is; one section trains adapters, as [02](02_lora_math.ipynb) does.
 # Afterwards you can say of every token of a conversation whether it is learned from, compute the loss by hand, explain why the
 # scores over 262,144 words never exist at once, put several conversations into one row without changing any of them, and find an average
 # that is wrong.
@@ -45,7 +45,7 @@ for text in ("Why is the sky blue?", "unbelievable", "1234567", "ꙮ"):
     print(text, pieces(tokenizer.encode(text)))
 
 # %% [markdown]
-# Each digit is a token of its own. A letter without a piece falls back to its three UTF-8 bytes, each a token such as `<0xEA>`. So no text
+# Each digit is a token of its own. A letter without a piece falls back to its UTF-8 bytes, here three, each a token such as `<0xEA>`. So no text
 # is out of reach, and none is altered: no lower case, no spaces removed. Check that on all that we train on:
 
 # %%
@@ -63,11 +63,11 @@ print(f"{len(conversations):,} conversations, {len(texts):,} messages, {len(chan
 # The model knows no speakers, only tokens. So a chat is written with marks, the *chat template*:
 #
 # ```text
-# <bos><start_of_turn>user⏎ question <end_of_turn>⏎<start_of_turn>model⏎ answer <end_of_turn>⏎
+# <bos><start_of_turn>user⏎question<end_of_turn>⏎<start_of_turn>model⏎answer<end_of_turn>⏎
 # ```
 #
-# `<bos>` opens every text. `<start_of_turn>` and a role's name open a turn, `<end_of_turn>` closes it. `render` returns the ids, and beside each
-# a flag: should the *model* have produced this token?
+# `<bos>` opens every text. `<start_of_turn>` and a role's name open a turn, `<end_of_turn>` closes it; ⏎ is a line break, and no
+# space stands between. There is no role for a system: what it says is put before the first question. `render` returns the ids, and beside each a flag: should the *model* have produced this token?
 #
 # **Predict first:** of the 18 tokens below, which are flagged?
 
@@ -397,7 +397,7 @@ plt.show()
 
 # %% [markdown]
 # *In words: on logarithmic axes the plain loss rises in proportion to the positions, about three times the dotted line of one matrix of scores. The
-# chunked loss is a flat line near the bottom.*
+# chunked loss lies near the bottom, flat from 512 positions on.*
 
 # %%
 plain, chunked = needs[plain_nll][-1], needs[chunked_nll][-1]
@@ -416,6 +416,7 @@ print(
 # $$m' = \max(m, \max_v z_v), \qquad s' = s\,e^{m - m'} + \sum_v e^{z_v - m'}.$$
 #
 # The factor $e^{m-m'}$ moves the old sum to the new maximum. At the end $\log \sum_v e^{z_v} = m + \log s$, exactly. You write this in the exercises.
+# The library also takes positions 512 at a time, so what it holds does not grow with the text.
 #
 # **The gradient in the same visit.** The embedding is frozen and the loss is a sum, so all that training needs is
 # $\partial/\partial h = \sum_v p_v E_v - E_y$, and $\sum_v p_v E_v$ is one more running sum. When the loss is known, so is its gradient; no scores wait for a backward pass.
@@ -489,8 +490,8 @@ packing.controls["seq_len"].value = 224
 print(packing.words)
 
 # %% [markdown]
-# **What did you observe?** One a row, every token of width is wasted. Packed, the width hardly matters: short conversations fill the gaps, and what is left
-# is nearly all in the last row. These are 60 conversations; over the whole set one last row weighs little.
+# **What did you observe?** One a row, all width beyond a conversation's own is wasted. Packed, the width hardly matters: short conversations fill the gaps, and most of what is left
+# is in the last row. These are 60 conversations; over the whole set one last row weighs little.
 #
 # How much arithmetic is saved? Counted for one forward pass over the set, two operations for each weight and position; attention is left out.
 
@@ -633,7 +634,7 @@ plt.show()
 # *In words: a level line of the token-weighted loss at 3.49. The triangles of the mean of means lie on it for one part, just below it for two, and clearly above it, near 3.7, for
 # four and eight.*
 #
-# **Notice:** in a mean of means a token of a short answer weighs as much as several of a long one. The gradient has the same fault, so the batch size changes
+# **Notice:** in a mean of means a token of a short answer weighs as much as several of a long one. The gradient has the same fault, so how a batch is cut changes
 # what is learned. Add sums and weights, over micro-batches and over devices, and divide once: that is why `chunked_nll` returns a sum.
 
 # %%
@@ -663,7 +664,7 @@ print("the same data, the same loss:", np.ptp([token_weighted(s) for s in sizes]
 #
 # ## Further reading
 #
-# - Kudo and Richardson 2018, *SentencePiece*, [arXiv:1808.06226](https://arxiv.org/abs/1808.06226): the tokenizer, with byte fallback and types of pieces.
+# - Kudo and Richardson 2018, *SentencePiece*, [arXiv:1808.06226](https://arxiv.org/abs/1808.06226): the tokenizer. Byte fallback came later, with the [library](https://github.com/google/sentencepiece).
 # - Krell et al. 2021, *Efficient sequence packing without cross-contamination*, [arXiv:2107.02027](https://arxiv.org/abs/2107.02027).
 # - Milakov and Gimelshein 2018, *Online normalizer calculation for softmax*, [arXiv:1805.02867](https://arxiv.org/abs/1805.02867): the two running numbers.
 # - Dao et al. 2022, *FlashAttention*, [arXiv:2205.14135](https://arxiv.org/abs/2205.14135): the same idea for attention.
