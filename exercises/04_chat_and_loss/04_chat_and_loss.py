@@ -177,7 +177,7 @@ plt.show()
 #
 # Write `streaming_nll(hidden, embedding, targets, size)` for `hidden` [P, D], `embedding` [V, D], `targets` [P]. Return the surprise of each target, [P], in nats. At no time may
 # scores of more than `size` words exist: visit the embedding `size` rows at a time. V need not be a multiple of `size`. Scores may be very large, and very negative: all of a position's
-# scores may lie near 2,000 or near -2,000.
+# scores may lie near 2,000 or near -2,000, and another's at the other end. (The check sees your numbers, not your memory: whether you keep to `size` is for you to see.)
 #
 # <details><summary>Hint 1: where to look</summary>
 #

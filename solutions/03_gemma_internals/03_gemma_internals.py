@@ -34,7 +34,7 @@ import numpy as np
 #
 # **warm-up · about 10 minutes · 2 points**
 #
-# *Objective: write the first line of every block, with the two details that are lost most often.*
+# *Objective: write the first line of every block, with its 1 and its epsilon.*
 #
 # Write `rms_norm(x, scale)` for `x` [T, D] and `scale` [D]: each token's features divided by the root of their mean square, 1e-6 being
 # added to the mean square, then multiplied by 1 + `scale`. It returns [T, D].
@@ -187,7 +187,7 @@ ax.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# *In words: two curves begin at 1 and fall. With base 10,000 the score is at 0.43 after 100 tokens, with base 1,000,000 at 0.62; from about 60 tokens on both wave.**
+# *In words: two curves begin at 1 and fall. With base 10,000 the score is at 0.43 after 100 tokens, with base 1,000,000 at 0.62; from about 60 tokens on both wave.*
 
 # %% [markdown] nbgrader={"grade": false, "grade_id": "windowed_attention_card", "locked": true, "schema_version": 3, "solution": false, "task": false}
 # ## Exercise 4 · Attention in a window, with shared keys
@@ -296,12 +296,12 @@ checks.first_wrong_layer(first_wrong_layer, seed=7)
 # *Objective: reason from symptoms to a piece of a block.*
 #
 # A colleague has ported Gemma 3 270M to a new engine. On short texts of 90 tokens its loss is 0.06 nats above yours; it writes well.
-# On texts of 4,000 tokens it is worse by more. She says: "Rounding. It is 8-bit, after all." Write at most 200 words: which two mistakes of the table would fit
+# On texts of 4,000 tokens it is worse by more. She says: "Rounding. It is 8-bit, after all." Write at most 200 words: which two mistakes of the notebook would fit
 # these symptoms, and why would each cost more on long texts? What would you measure first, on which text, and what would each of your suspects, and rounding, show there?
 #
 # <details><summary>Hint 1: where to look</summary>
 #
-# In the table of notebook 03, look at what costs about 0.06. Which of these have to do with distance?
+# In notebook 03, in the picture of what mistakes cost, look at the bars of about 0.06. Which of these have to do with distance?
 #
 # </details>
 # <details><summary>Hint 2: how to go about it</summary>

@@ -578,3 +578,71 @@ def first_wrong_layer(ours, theirs, tolerance):
     far = np.linalg.norm(ours - theirs, axis=(1, 2)) / np.linalg.norm(theirs, axis=(1, 2))
     wrong = np.flatnonzero(far > tolerance)
     return int(wrong[0]) if wrong.size else None
+
+
+# %% exercise="first_wrong_layer" hint="squared"
+def first_wrong_layer(ours, theirs, tolerance):
+    for layer, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+        if np.sum((a - b) ** 2) > tolerance * np.sum(b**2):
+            return layer
+    return None
+
+
+# %% exercise="first_wrong_layer" hint="relative_to_ours"
+def first_wrong_layer(ours, theirs, tolerance):
+    for layer, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+        if np.linalg.norm(a - b) > tolerance * np.linalg.norm(a):
+            return layer
+    return None
+
+
+# %% exercise="first_wrong_layer" hint="averaged"
+def first_wrong_layer(ours, theirs, tolerance):
+    for layer, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+        if np.mean(np.abs(a - b)) > tolerance * np.mean(np.abs(b)):
+            return layer
+    return None
+
+
+# %% exercise="first_wrong_layer" hint="judged_alone"
+def first_wrong_layer(ours, theirs, tolerance):
+    for layer, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+        if np.max(np.abs(a - b)) > tolerance * np.max(np.abs(b)):
+            return layer
+    return None
+
+
+# %% exercise="first_wrong_layer" right=true
+def first_wrong_layer(ours, theirs, tolerance):
+    for layer in range(len(ours)):
+        if np.sqrt(((ours[layer] - theirs[layer]) ** 2).sum()) / np.sqrt((theirs[layer] ** 2).sum()) > tolerance:
+            return layer
+
+
+# %% exercise="apply_rope" hint="overwritten"
+def apply_rope(x, positions, base):
+    H = x.shape[-1]
+    angles = positions[:, None] / base ** (2 * jnp.arange(H // 2) / H)
+    sin, cos = jnp.sin(angles)[:, None], jnp.cos(angles)[:, None]
+    first, second = jnp.split(x, 2, axis=-1)
+    first = first * cos - second * sin
+    second = second * cos + first * sin
+    return jnp.concatenate([first, second], axis=-1)
+
+
+# %% exercise="apply_rope" right=true
+def apply_rope(x, positions, base):
+    H = x.shape[-1]
+    angles = np.asarray(positions)[:, None, None] * base ** (-2 * np.arange(H // 2) / H)
+    pairs = (np.asarray(x[..., : H // 2]) + 1j * np.asarray(x[..., H // 2 :])) * np.exp(1j * angles)
+    return np.concatenate([pairs.real, pairs.imag], axis=-1)
+
+
+# %% exercise="windowed_attention" hint="scale_fixed"
+def windowed_attention(q, k, v, window):
+    T, N, _ = q.shape
+    k, v = (jnp.repeat(y, N // y.shape[1], axis=1) for y in (k, v))
+    back = jnp.arange(T)[:, None] - jnp.arange(T)
+    scores = jnp.einsum("tnh,snh->nts", q, k) / 16
+    shares = jax.nn.softmax(jnp.where((back >= 0) & (back < window), scores, -1e30), axis=-1)
+    return jnp.einsum("nts,snh->tnh", shares, v)

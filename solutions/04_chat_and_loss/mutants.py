@@ -536,3 +536,38 @@ def streaming_nll(hidden, embedding, targets, size):
     for start in range(0, len(embedding), size):
         total = np.logaddexp(total, np.logaddexp.reduce(hidden @ embedding[start : start + size].T, axis=1))
     return total - np.einsum("pd,pd->p", hidden, embedding[targets])
+
+
+# %% exercise="streaming_nll" hint="shared_maximum"
+def streaming_nll(hidden, embedding, targets, size):
+    m, s = -np.inf, np.zeros(len(hidden))
+    for start in range(0, len(embedding), size):
+        scores = hidden @ embedding[start : start + size].T
+        new = max(m, scores.max())
+        s = s * np.exp(m - new) + np.exp(scores - new).sum(axis=1)
+        m = new
+    return m + np.log(s) - (hidden * embedding[targets]).sum(axis=1)
+
+
+# %% exercise="own_tokens" hint="nothing"
+def own_tokens(turns):
+    flags = [False]
+    for role, n in turns:
+        flags += [False] * 3 + [role == "model"] * (n + 1) + [False]
+    return flags
+
+
+# %% exercise="own_tokens" hint="no_newline"
+def own_tokens(turns):
+    flags = [False]
+    for role, n in turns:
+        flags += [False] * 3 + [role == "assistant"] * (n + 1)
+    return flags
+
+
+# %% exercise="packed_row" hint="padding_positions"
+def packed_row(segments):
+    place, real = np.arange(len(segments)), segments != 0
+    same = segments[:, None] == segments[None, :]
+    mask = same & (place[:, None] >= place[None, :]) & real[:, None]
+    return mask.sum(axis=1) - 1, mask

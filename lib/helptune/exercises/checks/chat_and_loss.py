@@ -41,12 +41,15 @@ def own_tokens(answer, seed: int = 0) -> None:
         Known("header", flags | (header & _in_model_turns(flags, header)), "the model's turn is opened for it: <start_of_turn>, model and line break do not count"),
         Known("last_answer_only", flags & last, "every answer counts, not the last one alone"),
         Known("users_tokens", users, "these are the user's tokens: the assistant's are wanted"),
+        Known("nothing", np.zeros_like(flags), "no token is flagged: in `turns` the role is called assistant, `model` is the template's word"),
         Known("everything", np.ones_like(flags), "all tokens count here: those of a prompt are there to be read only"),
         Known("shifted", np.roll(flags, -1), "each flag stands one token too early: flags belong to tokens; the shift comes with the loss"),
     ]  # fmt: skip
     found = answer([list(turn) for turn in turns])
     if hasattr(found, "__len__") and len(found) == len(flags) - 1:
         raise Mistake("no_bos", "one token is missing: <bos> comes first, and is not the model's own")
+    if hasattr(found, "__len__") and len(found) == len(flags) - len(turns):
+        raise Mistake("no_newline", "one token a turn is missing: a line break follows each <end_of_turn>")
     expect(found, flags, known, what="the list of flags")
 
 
@@ -158,6 +161,7 @@ def packed_row(answer, seed: int = 0) -> None:
         Known("starts_at_one", positions + 1 * real + _in_padding(real), "the first token of a conversation has position 0"),
         Known("padding_positions", positions + _in_padding(real), "padding is counted like a conversation: its positions are 0"),
         Known("padding_positions", np.where(real, positions, place), "padding is counted: its positions are 0"),
+        Known("padding_positions", np.where(real, positions, -1), "padding is at -1: its positions are 0"),
         Known("backwards", from_the_end, "positions count down: the first token has 0"),
         Known("segments_returned", segments, "these are the segments: a position counts the tokens before, of the same one"),
     ]  # fmt: skip
@@ -234,8 +238,9 @@ def _extremes(answer, embedding: np.ndarray, targets: np.ndarray, size: int) -> 
     for offset, hint, text in (
         (2_000, "overflow", "with large scores the result is no number: take the maximum out before exp"),
         (-2_000, "starts_at_zero", "with very negative scores the result is no number: the maximum so far starts at -inf, not at 0"),
+        (2_000 * (-1) ** np.arange(P), "shared_maximum", "where one position's scores are large and another's small the result is no number: each position needs its own maximum"),
     ):  # fmt: skip
-        hidden = np.concatenate([np.zeros((P, D)), np.full((P, 1), offset)], axis=1).astype(np.float32)
+        hidden = np.concatenate([np.zeros((P, D)), np.broadcast_to(offset, P)[:, None]], axis=1).astype(np.float32)
         hidden[:, :D] = np.arange(P)[:, None] / P
         wide = np.concatenate([embedding, np.ones((len(embedding), 1))], axis=1).astype(np.float32)
         found = answer(hidden, wide, targets, size)

@@ -113,6 +113,7 @@ def apply_rope(answer, seed: int = 0) -> None:
         Known("degrees", _turned(x, positions, speed * np.pi / 180), "angles are radians: nothing is to be converted"),
         Known("full_turns", _turned(x, positions, speed * 2 * np.pi), "angles are radians, not turns: no factor 2 pi"),
         Known("by_head", _by_angle(x, by_head), "the angle depends on the position, not on the head: mind the axes"),
+        Known("overwritten", _overwritten(x, positions, speed), "the second half is made of the *turned* first half: keep the first as it was"),
         Known("half_only", _first_half(_turned(x, positions, speed), x), "the second half is not turned"),
         Known("not_turned", x, "nothing is turned"),
     ]  # fmt: skip
@@ -135,6 +136,13 @@ def _turned_interleaved(x, positions, speed):
     apart = jnp.concatenate([x[..., 0::2], x[..., 1::2]], axis=-1)
     first, second = jnp.split(_turned(apart, positions, speed), 2, axis=-1)
     return jnp.stack([first, second], axis=-1).reshape(x.shape)
+
+
+def _overwritten(x, positions, speed):
+    angles = np.multiply.outer(positions, speed)[:, None]
+    first, second = jnp.split(x, 2, axis=-1)
+    first = first * np.cos(angles) - second * np.sin(angles)
+    return jnp.concatenate([first, second * np.cos(angles) + first * np.sin(angles)], axis=-1)
 
 
 def _first_half(turned, x):
@@ -162,6 +170,7 @@ def windowed_attention(answer, seed: int = 0) -> None:
         Known("no_scale", mixed(scale=1.0), "scores are divided by the root of the head width"),
         Known("scale_without_root", mixed(scale=1 / H), "divide by the *root* of the head width"),
         Known("scale_of_all_heads", mixed(scale=(N * H) ** -0.5), "the scale is that of one head's width, not of all"),
+        Known("scale_fixed", mixed(scale=256**-0.5), "the head width is that of `q`, its last axis: it is not always 256"),
         Known("no_window", mixed(visible=back >= 0), "the window is missing: what lies further back is not seen"),
         Known("window_too_long", mixed(visible=(back >= 0) & (back <= window)), "one too many: the token itself counts"),
         Known("window_too_short", mixed(visible=(back >= 0) & (back < window - 1)), "one too few: back 0 to window - 1"),
@@ -211,7 +220,7 @@ def first_wrong_layer(answer, seed: int = 0) -> None:
     noise = rng.normal(size=(L, 4, 6))
     noise -= np.mean(noise, axis=(1, 2), keepdims=True)  # adds up to nothing in each layer
     noise *= (_length(theirs) / _length(noise))[:, None, None]
-    size = np.array([1e-6, 5e-4, 1e-5, 5e-3, 5e-4, 4e-3, 3e-2, 2e-3])  # layer 4 happens to be near again
+    size = np.array([1e-6, 5e-4, 1e-5, 5e-3, 5e-4, 5e-2, 3e-1, 2e-3])  # layer 4 happens to be near again
     ours = theirs + size[:, None, None] * noise
     known = [
         Known("one_based", first + 1, "layers are counted from 0"),
@@ -223,6 +232,7 @@ def first_wrong_layer(answer, seed: int = 0) -> None:
             int(np.argmax(_length(ours - theirs) > tolerance)),
             "divide the length of the difference by that of the reference",
         ),
+        Known("squared", int(np.argmax(size**2 > tolerance)), "squares are compared: take the root of both sums"),
         Known("first_right", 0, "this is the first layer that is near enough; the first too far is asked for"),
     ]
     found = answer(ours, theirs, tolerance)
@@ -234,6 +244,20 @@ def first_wrong_layer(answer, seed: int = 0) -> None:
         raise Mistake("not_none", f"where no layer differs by more than the tolerance, None is right; found {same!r}")
     if answer(1.5 * theirs[:1], theirs[:1], tolerance) is None:
         raise Mistake("zero_is_none", "layer 0 differs, and the answer is None: 0 counts as False in `if` and `or`")
+    if answer(3 * theirs[:1], theirs[:1], 1.0) is None:
+        raise Mistake("relative_to_ours", "the difference is divided by the length of our state: by *theirs* is right")
+    even = np.ones((2, 4, 6))
+    peak = even.copy()
+    peak[:, 0, 0] += 3e-3, 1e-2  # of the length 0.0006 and 0.002, of one token 0.001 and 0.004
+    found = answer(peak, even, tolerance)
+    if found is None:
+        raise Mistake("averaged", "one number is far off, and no layer was found: take the length, not a mean")
+    expect(
+        found,
+        1,
+        [Known("judged_alone", 0, "a token or a number was judged alone: the length is over all of a layer")],
+        what="the layer in which one number is far off",
+    )
 
 
 def _length(states):
