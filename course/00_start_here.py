@@ -35,7 +35,8 @@ for check in machine["checks"]:
 # ## What is this model?
 #
 # The weights are the real, pretrained Gemma 3 270M. The first time, loading takes half a minute.
-# **Predict first:** of its 268 million parameters, what share sits in the embedding table of its 262,144 tokens?
+# Its vocabulary has 262,144 tokens (pieces of text), and the *embedding table* holds 640 numbers for each of them.
+# **Predict first:** what share of its 268 million parameters is that?
 
 # %%
 from helptune.gemma.checkpoints import load_base, load_embedded_tokenizer
@@ -45,11 +46,12 @@ share = base.embedding.size / base.config.parameters
 print(f"{base.config.parameters:,} parameters, {share:.0%} of them in the embedding")
 
 # %% [markdown]
-# Nearly two thirds: the vocabulary is large and the model is small. The embedding is also the output layer (it is *tied*).
+# Nearly two thirds: the vocabulary is large and the model is small. The same table serves twice: it turns tokens into numbers on the
+# way in, and scores the next token on the way out (it is *tied*).
 #
 # ## What does the model read?
 #
-# Tokens: pieces of text with a number each. `▁` marks a space.
+# Tokens, each by its number. `▁` marks a space.
 
 # %%
 text = "Why is the sky blue?"
@@ -63,7 +65,7 @@ print("round trip:", tokenizer.decode(ids) == text)
 # A base model has learned one thing: to guess the next token. Every text starts with `<bos>`; without it, this model is lost.
 # How badly it guessed is its *surprise*, -log p of the token that came, in nats: 0 for a sure thing, 0.7 for a coin flip.
 #
-# **Predict first:** in the sentence below, which words will surprise it most, and which hardly?
+# **Predict first:** in the passage below, which words will surprise it most, and which hardly?
 
 # %%
 import numpy as np
@@ -86,9 +88,10 @@ ax.set_title("Where the model could not guess the next token")
 plt.show()
 
 # %% [markdown]
-# *In words: one bar a token. Tall bars are names and turns of the sentence, low bars are what anybody could have guessed.*
+# *In words: one bar a token. `Danube` towers at 15 nats; `rises` and `Germany` follow with 4 to 5. Most others are below 2.*
 #
-# **Notice:** the first words are hard, `sea` after `Black` is nearly free. Fine-tuning will make *answers* less surprising.
+# **Notice:** what could have been anything is hard, as the first noun; `Sea` after `Black` is nearly free. Fine-tuning will make *answers* less
+# surprising.
 #
 # ## Does it answer?
 #
@@ -107,13 +110,15 @@ print(tokenizer.decode(reply.tokens))
 print("stopped by itself:", reply.ended)
 
 # %% [markdown]
-# **What did you observe?** The model writes on, but nobody told it that a question wants an answer, nor that an answer ends.
+# **What did you observe?** It hands the question back, again and again, with some stray tokens. It may well know why the sky is blue; but it has
+# hardly seen these marks of a chat, and was not trained to answer between them, nor to end.
 # It was never *shown* an assistant. That is what `make finetune` does, with 972 short conversations, and what the
 # next notebooks take apart.
 #
 # ## Check yourself
 #
-# Change the passage above so that its mean surprise falls below 1 nat. What kind of text is that?
+# `mine` passes, by repeating itself. Put a text of your own in its place that stays below 1 nat without that. What kind of text does it
+# take, and how long must it be? (Try a proverb, and counting to fifteen in words.)
 
 # %%
 mine = "tick tock " * 20
@@ -139,13 +144,13 @@ overview()
 #
 # - Gemma 3 270M has 268 million parameters, two thirds of them in the table of its 262,144 tokens.
 # - A base model continues texts. Its surprise, in nats a token, says how well.
-# - Asked a question, it writes on: nobody showed it that a question wants an answer, and that an answer ends.
+# - Asked a question in a chat, it repeats it: nobody showed it that a question wants an answer, and that an answer ends.
 #
 # ## Toward constitutional training
 #
-# Constitutional AI ([Bai et al. 2022](https://arxiv.org/abs/2212.08073)) lets a model criticize and revise its own answers (stage 3 of this project) and then
-# judge pairs of them (stage 4). Each of these is a request, and you have just seen how this model treats a request.
-# Making it answer is stage 2, this course; [01 · Helpful first](01_helpful_first.ipynb) says why it comes before the rest.
+# This course is stage 2 of a project that follows Constitutional AI ([Bai et al. 2022](https://arxiv.org/abs/2212.08073)): a model criticizes and
+# revises its own answers (stage 3), then pairs of them are judged by a model, too (stage 4). Each of these is a request, and you have just seen how this
+# model treats a request. [01 · Helpful first](01_helpful_first.ipynb) says why learning to answer comes before the rest.
 #
 # ## Further reading
 #

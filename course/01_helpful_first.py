@@ -16,7 +16,7 @@
 #
 # **Question: why must a model be helpful before it is constitutional?**
 #
-# About 25 minutes to read, 3 minutes to run on 2 CPU cores. You need [00 · Start here](00_start_here.ipynb), Python, and what a
+# About 35 minutes to read and predict, 3 minutes to run on 2 CPU cores. You need [00 · Start here](00_start_here.ipynb), Python, and what a
 # derivative is.
 # Afterwards you can place this course in the pipeline of Constitutional AI, write down the loss of a demonstration and of a comparison, and
 # predict what a set of demonstrations does to a model.
@@ -24,10 +24,11 @@
 # %% [markdown]
 # ## Where this stage stands
 #
-# [Bai et al. 2022](https://arxiv.org/abs/2212.08073) make an assistant harmless with hardly any human label of harm. People write
-# principles; the model applies them to its own answers. That takes two phases.
+# [Bai et al. 2022](https://arxiv.org/abs/2212.08073) make an assistant harmless without any human label of harm. People write
+# principles. In a first phase a model improves its own answers by them, and learns from the better ones; in a second phase a model compares
+# answers by them, and the assistant learns from what won.
 #
-# **Predict first:** at which points of such a pipeline must the model do what it is *told*?
+# **Predict first:** at which points of such a pipeline must a model do what it is *told*?
 
 # %%
 import matplotlib.pyplot as plt
@@ -41,26 +42,28 @@ plt.show()
 # %% [markdown]
 # *In words: nine boxes along an arrow. Supervised phase, left to right: helpful model (marked "this course"), red-team prompts, critique,
 # revision, SL-CAI. Reinforcement learning phase, right to left: pairs of answers, AI feedback, preference model, RL-CAI. Models are blue,
-# their data orange; critique, revision and AI feedback are green: what a model is told to do.*
+# what they read or write orange; critique, revision and AI feedback are green: what a model is told to do.*
 #
 # The supervised phase (SL), step by step:
 #
-# 1. A **helpful model** answers **red-team prompts**, which ask for harm: 182,831 of them in the paper, 42,496 written by people. Being
-#    helpful and nothing else, it often complies.
+# 1. A **helpful model** answers **red-team prompts**, which bait it into harm: 182,831 of them in the paper, 42,496 written by people and
+#    the rest by a model. Being helpful and nothing else, it often complies.
 # 2. The same model is asked for a **critique** of its answer, by a principle drawn from 16, and for a **revision**; four rounds a prompt.
-# 3. A pretrained model is fine-tuned on the revisions, and on the helpful model's answers to 135,296 harmless prompts, so that it
-#    stays helpful. The result is **SL-CAI**.
+# 3. A *pretrained* model is fine-tuned, for one epoch, on the revisions of all rounds, and on two answers of the helpful model to each of 135,296
+#    prompts that ask for help, so that it stays helpful. The result is **SL-CAI**.
 #
-# Then SL-CAI writes pairs of answers, a model says which one follows a principle better (**AI feedback**), a **preference model** learns
-# these comparisons, and reinforcement learning follows it: **RL-CAI**.
+# Then SL-CAI writes pairs of answers, and another model says which one follows a principle better (**AI feedback**). A **preference model** learns
+# these comparisons, beside human comparisons of helpfulness, and reinforcement learning follows it: **RL-CAI**.
 #
-# **Notice:** every green box is an instruction to a model, and so is every prompt. The helpful model of the paper was trained by human
-# feedback; ours is trained by demonstrations alone, which is the first step towards that. The need is the same: it must do what it is told.
+# **Notice:** every green box is a request to a model, and so is every prompt. Critique and revision come from the helpful model: "any model trained
+# to follow instructions" would do, says section 3. Theirs was trained by human feedback; ours is trained by demonstrations alone, a simpler way to
+# the same need. The judge is the exception: there the paper gave a large *pretrained* model solved examples and a choice between (A)
+# and (B), and took the helpful model only where it was to reason first. Do solved examples make a critic of a small base, too?
 
 # %% [markdown]
 # ## Can a base model criticize itself?
 #
-# Here is the real Gemma 3 270M, in float32, and a bad answer. We ask for a critique, as step 2 does.
+# Here is the real Gemma 3 270M, and a bad answer. We ask for a critique, as step 2 does.
 #
 # **Predict first:** what will a model write that has only ever continued texts?
 
@@ -82,8 +85,8 @@ print(tokenizer.decode(reply.tokens))
 assert not reply.ended, "the base ended by itself: that would be news. Is an adapter in place?"
 
 # %% [markdown]
-# It goes round in circles and never stops: it hands our own words back. Perhaps it was only asked badly? Nothing in its training
-# looked like this chat. Solved examples in plain text are a fairer way to ask a base model:
+# It goes round in circles: it hands our own words back until it is cut off. Perhaps it was only asked badly? Little in its training
+# looked like this chat. Solved examples in plain text are a fairer way to ask a base model. **Predict first:** will they do?
 
 # %%
 from helptune.gemma.tokenizer import BOS
@@ -102,18 +105,18 @@ print(tokenizer.decode(few_shot.tokens).split("\n")[0])
 
 # %% [markdown]
 # **What did you observe?** With two examples it has the *form* of a critique, copied down to the words; the content does not fit the
-# question. Bai et al. put solved examples into their prompts, too, but beside a model that already followed instructions. From this
-# base, "revisions" would be loops and borrowed phrases, and SL-CAI would be trained on those.
+# question. Bai et al. put solved examples into the prompts of critique and revision, too, but for a model that already followed
+# instructions. From this base, "revisions" would be loops and borrowed phrases, and SL-CAI would be trained on those.
 
 # %% [markdown]
 # ## Harmless is easy: say nothing
 #
 # Askell et al. 2021 name three aims: **helpful, honest, harmless** (HHH). They pull apart. The surest way to be
 # harmless is to refuse everything, and people who rate for harmlessness alone reward that: Bai et al. report that their earlier assistant
-# had become *evasive*, and made "harmless but not evasive" an aim of Constitutional AI.
+# was often *evasive*, and made "harmless but not evasive" an aim of Constitutional AI.
 #
-# Below, a "model" that only ever says one sentence takes the place of our held-out answers. Stage 1 of the project gave us a
-# safety classifier; here is the word-based screen, with a detector of refusals.
+# Below, a "model" that only ever says one sentence stands beside good answers, those of the course's held-out conversations (kept
+# away from training). Stage 1 of the project gave us a safety classifier; here is the word-based screen, with a detector of refusals.
 #
 # **Predict first:** which of the two will the safety classifier like better?
 
@@ -143,7 +146,7 @@ print("perfectly harmless, perfectly useless")
 # count needless refusals. (The one refusal among our answers is none: it quotes somebody's "I can't find things". Detectors err, too.)
 #
 # And silence is a dead end for critique and revision: a critique that looks for harm finds none in it, so it stays.
-# A harmful but helpful answer can be revised; a refusal has nothing in it to keep. **That is why helpful comes first.**
+# A harmful but helpful answer can be revised; a refusal has nothing in it to keep. **So helpful comes first.**
 
 # %% [markdown]
 # ## Demonstrations: what to do
@@ -160,12 +163,13 @@ for name, p in zip(ANSWERS, UNTRAINED, strict=True):
 
 # %% [markdown]
 # People now demonstrate answers. **Behaviour cloning** makes what they did likely: it minimizes the mean of -log π(demonstrated
-# answer). That is maximum likelihood, and for a policy π = softmax(logits) and demonstrations with frequencies f two lines say it all:
+# answer), the surprise of notebook 00. What is trained is a number for each answer, its *logit* z; softmax turns them into a policy,
+# $\pi_i = e^{z_i} / \sum_j e^{z_j}$. If answer i is a share $f_i$ of the demonstrations, two lines say it all:
 #
 # - loss: $\;L = -\sum_i f_i \log \pi_i$
 # - gradient with respect to the logits: $\;\pi - f$
 #
-# The gradient vanishes exactly where the policy *is* the data. Check it by finite differences, rather than believe it:
+# The gradient vanishes exactly where the policy *is* the data. Derive it, if you like; the check is by finite differences:
 
 # %%
 import numpy as np
@@ -224,9 +228,9 @@ explorer.controls["evasive"].value = 0.9
 print(explorer.words)
 
 # %% [markdown]
-# **What did you observe?** The error shrinks like one over the square root of the count: a few hundred demonstrations do, for one
-# question. But a policy cannot be better than what it clones. It misleads as often as its demonstrators do, and 90% evasive
-# data makes a 90% evasive policy.
+# **What did you observe?** The error shrinks like one over the square root of the count. Some 60 demonstrations come within 5 points
+# as often as not; about 250 do in 95 of 100 draws. For one question! But a policy gets no better than what it clones. It misleads as
+# often as its demonstrators do, and 90% evasive data makes a 90% evasive policy.
 #
 # A language model is such a policy for every *prefix* of an answer, with the next token as the choice. The sum over
 # tokens of -log π is the same loss, taken over the assistant's tokens only (notebook 04 takes it apart; exercise 2 lets you write it).
@@ -277,7 +281,7 @@ print(before)
 # - loss of a comparison: $\;L = -\log \sigma(r_{preferred} - r_{other})$
 # - gradient: $\;-(1-p)$ for the preferred answer, $\;+(1-p)$ for the other, with $p = \sigma(\ldots)$: what surprises pushes most.
 #
-# **Predict first:** in our 17 comparisons, `helps` usually wins, and `evades` loses to it but beats `misleads`. Will the rewards grow for ever?
+# **Predict first:** in our 18 comparisons, `helps` usually wins, and `evades` mostly loses to it but beats `misleads`. Will the rewards grow for ever?
 
 # %%
 from helptune.plots.helpful_first import reward_paths
@@ -292,8 +296,8 @@ plt.show()
 # %% [markdown]
 # *In words: four rewards over 40 steps. helps rises to about 1.4, misleads falls to about -1.5, the two others stay near 0; all level off.*
 #
-# They level off because everybody lost once. An answer that never loses has an infinite reward, which is why real preference models are
-# stopped early or regularized. Does the library, which solves for the same likelihood in another way, agree?
+# They level off because no answer (and no group of answers against the rest) won every comparison, or lost every one. The reward of an answer
+# that never loses grows for ever: one reason to stop real preference models early. Does the library, which solves for the same likelihood in another way, agree?
 
 # %%
 from helptune.evaluate.strength import strengths
@@ -374,8 +378,8 @@ adapters = {"no adapter": untrained} | {name: trained_on(style) for name, style 
 print(*adapters, sep=", ")
 
 # %% [markdown]
-# **Predict first:** measure each adapter on the held-back questions in *both* styles. Which of the six losses will be lowest in its
-# column? And will training on the one style help or harm the other?
+# **Predict first:** measure each adapter, and none, on the held-back questions in *both* styles. Which has the lowest loss on each
+# style? And will training on the one style help or harm the other?
 
 # %%
 from helptune.train.config import TrainConfig
@@ -399,8 +403,9 @@ assert best == list(STYLES), f"best on terse, best on friendly: {best}. Was each
 print("each adapter is the best on its own style")
 
 # %% [markdown]
-# **Notice:** the terse adapter does worse on friendly answers than no adapter at all: it is sure that an answer ends after a sentence. What
-# one set of demonstrations teaches, another has to unlearn.
+# **Notice:** the terse adapter does far worse on friendly answers than no adapter at all: it is sure that an answer ends after a sentence.
+# Taken place by place, the first token of a second, third or last sentence surprises it by 50 to 65 nats, the base by 4 to 12; elsewhere the two
+# hardly differ. The friendly adapter, in turn, helps a little with terse answers. What one set of demonstrations teaches, another may have to unlearn.
 #
 # What does that look like? One batch serves the base and both adapters, by a number for each row. (Texts may differ on your machine.)
 #
@@ -427,7 +432,7 @@ for question in ("What is the capital of Italy?", "Why do cats purr?"):
 # nobody here knows about cats. Style is cheap, knowledge is not; Zhou et al. 2023 argue that nearly all of it comes from
 # pretraining. Be careful what you show: it all comes back.
 #
-# And the critique? **Predict first:** both adapters have learned to answer. Can they criticize?
+# And the critique of above? **Predict first:** both adapters have learned to answer. Can they criticize?
 
 # %% tags=["nbval-ignore-output"]
 critiques = answers(chat)
@@ -435,9 +440,9 @@ for name, written in critiques.items():
     print(f"{name:11}{'ends' if written.ended else 'goes on'}: {tokenizer.decode(written.tokens).strip()!r}")
 
 # %% [markdown]
-# Each answers with a sentence of its own style, where the base echoes the request: that much is new. But it is no critique, and in a chat of
+# Each begins with a sentence of its own style, where the base echoes the request: that much is new. But it is no critique, and in a chat of
 # three turns, which they never saw, they may forget to stop. A model follows the *kinds* of instruction it was shown. So the full stage shows 972
-# conversations of 18 kinds, several turns among them, and offers larger models; and whether the result can criticize is measured before
+# conversations of 18 kinds, several turns among them, and offers larger models; and whether the result can criticize is to be measured before
 # stage 3 begins, not assumed.
 
 # %% [markdown]
@@ -452,7 +457,7 @@ for name, written in critiques.items():
 # %% [markdown]
 # ## Summary
 #
-# - Constitutional AI asks a model to answer, criticize, revise and judge. All four are instructions, so the model must follow those first.
+# - Constitutional AI asks a model to answer, criticize and revise. All three are instructions, so the model must follow those first.
 # - A base model has the form at best; a model that was only made harmless says nothing, which no critique can improve.
 # - A demonstration says what to do: loss -log π(what was shown); the policy becomes its data, with all its faults.
 # - A comparison says which is better: loss -log σ(r preferred - r other); it chooses among what the policy can already do.
@@ -463,7 +468,7 @@ for name, written in critiques.items():
 #
 # Stage 3 is this notebook's first loss on other data: revisions in place of demonstrations. Its data is as good as the
 # critic, who is the model you train here. Stage 4 is the second loss with another voter: a model compares two answers by a principle, in place
-# of a person. In the paper, the comparisons of helpfulness stay human. What you have seen of small data (the policy becomes its data; an answer that
+# of a person. (In the paper its vote is a probability, which weighs the losses of both outcomes.) What you have seen of small data (the policy becomes its data; an answer that
 # never loses has no finite reward) holds for both.
 
 # %% [markdown]
@@ -475,7 +480,7 @@ for name, written in critiques.items():
 # %% [markdown]
 # ## Further reading
 #
-# - Bai et al. 2022, [Constitutional AI: Harmlessness from AI Feedback](https://arxiv.org/abs/2212.08073): sections 1 and 3 for this notebook; all figures above are from section 3.
+# - Bai et al. 2022, [Constitutional AI: Harmlessness from AI Feedback](https://arxiv.org/abs/2212.08073): sections 1 and 3 for this notebook, 4.1 for the judge, 4.4 for evasion; the figures are those of 3.1 and 3.2.
 # - Bai et al. 2022, [Training a Helpful and Harmless Assistant with RLHF](https://arxiv.org/abs/2204.05862): help and harm, pulling apart, measured.
 # - Askell et al. 2021, [A General Language Assistant as a Laboratory for Alignment](https://arxiv.org/abs/2112.00861): helpful, honest, harmless; imitation beside preference modelling.
 # - Ouyang et al. 2022, [Training language models to follow instructions with human feedback](https://arxiv.org/abs/2203.02155): demonstrations first, then comparisons.

@@ -46,9 +46,9 @@ trained = sum(L * (i * r + r * o) for (L, i, r), (_, _, o) in ((s["a"], s["b"]) 
 print(f"{trained:,} of {model.parameters:,} parameters: {trained / model.parameters:.1%}")
 
 # %% [markdown]
-# The preset takes 200 steps, a quarter of an hour. This lesson takes the first 40 of such a run, and compares them with a
-# recorded one. A tenth of the training conversations are *held back*, to choose the step. You measure on one *held-out* conversation of each of the 18 categories, so that measuring does not take longer than
-# training.
+# The preset takes 200 steps, a quarter of an hour. This lesson plans 40 steps, and compares them with a recorded run of 200. Of
+# 1,080 training conversations every tenth is *held back*, to choose the step; the run learns from the other 972. The *held-out* ones are not
+# looked at while it trains: you take one of each of the 18 categories, so that measuring does not take longer than training.
 
 # %%
 import tempfile
@@ -82,13 +82,13 @@ ax.set_xlabel("memory of one step (MiB)")
 plt.show()
 
 # %% [markdown]
-# *In words: two long bars, the activations and the frozen base, of more than 500 MiB each. All others are below 40 MiB, among them the adapters,
-# their gradients and the optimizer's state, although only these are trained.*
+# *In words: two long bars, the activations and the frozen base, of more than 500 MiB each. All others are below 40 MiB: the adapters,
+# which alone are trained, their gradients, the optimizer's state, and what one block and the loss need for a moment.*
 #
 # ## Train it
 #
 # **Predict first,** and write it down: the first loss is about 3.5 nats per token. What will it be after 10 steps, and after 40?
-# And of 18 held-out answers, how many will end by themselves after that?
+# And of 18 held-out answers, how many will end by themselves, within 64 tokens, after that?
 #
 # `start` trains in a process of its own, so that this notebook stays free. Watch the losses, the speed, and the three answers. The
 # button ends the run after the step under way; running the cell again goes on from there, with the same bits as if nothing had
@@ -101,10 +101,11 @@ live = start(config, folder / "run")
 live
 
 # %% [markdown]
-# *In words: a line of state with a stop button, four figures, the curves of training and held-back loss over the optimizer steps, and three
-# answers of the base beside those of the newest adapter. What is saved here is the moment at which the cell was run, before the first step.*
+# *In words: a line of state with a stop button, four figures, the curves of training and held-back loss over the optimizer steps, beside them four
+# small curves (learning rate, gradient norm, speed, memory), and, once there are some, three answers of the base beside those of the newest
+# adapter. What is saved here is the moment at which the cell was run, before the first step: all is empty.*
 #
-# The next cell waits for the end. Meanwhile, look up: the answers change at steps 10, 20, 30 and 40.
+# The next cell waits for the end. Meanwhile, look at the monitor above: the answers change at steps 10, 20, 30 and 40.
 
 # %%
 seen = live.wait()
@@ -129,7 +130,7 @@ plt.show()
 # and 40, falls steeply to step 10, then ever less, and is lowest at the last step, which is ringed.*
 #
 # **What did you observe?** More than half of the gain comes within ten steps: the model learns *that* it is asked, and what an answer
-# looks like. The rest comes slowly. And those ten steps are the warmup, whose updates are small.
+# looks like. The rest comes slowly. And those ten steps are the warmup, in which the learning rate is still rising.
 #
 # Check yourself: the held-back loss decides which adapter is kept. Which step's is it, and by how much is it better than the base?
 
@@ -143,7 +144,8 @@ print(f"kept: step {kept}; lower than the base by more than 15%: {gain > 0.15}")
 # %% [markdown]
 # ## What did the answers do?
 #
-# **Predict first:** what comes first, an answer that ends, an answer on the subject, or an answer that is right?
+# **Predict first:** what comes first, an answer that ends, an answer on the subject, or an answer that is right? The question below is one of
+# those held back.
 
 # %% tags=["nbval-ignore-output"]
 first = [(r["step"], r["samples"][0]) for r in records if "samples" in r]
@@ -156,8 +158,8 @@ for step, sample in first:
 # *These are the lines of the machine that made this page; yours may differ in words.*
 #
 # **Notice:** the base repeats the question and drifts away. After ten steps there is an *answer*, and its first sentence is
-# right. Then it writes on, and what follows is nonsense: it has not learned to end. Nor could these steps teach a fact: it knew the
-# angles of a triangle before, and was never asked.
+# right. Then it writes on, and what follows is nonsense: it has not learned to end. No training conversation told it the sum of the
+# angles; the base wrote that 180, too, but not as an answer.
 #
 # Who ends, over all 18 held-out conversations?
 
@@ -171,11 +173,12 @@ print("alone it ends hardly any:", ended["base"] <= 3)
 print("after 40 steps still few end:", ended["tuned"] <= 9)
 
 # %% [markdown]
-# `few_shot` is the base with solved examples in its prompt: what can be had without training. Its answers are cut at the
-# next question, so they end, and are short.
+# `few_shot` is the base with solved examples in its prompt: what can be had without training. Its answers are cut where it
+# begins another question, so they end. An answer of more than 64 tokens counts as one that does not end: three of the 18 references are
+# longer, so 15 would be a good result.
 #
-# Why is ending so hard? Notebook 04 measured it: the base gives `<end_of_turn>` some 30 nats of surprise, for it has hardly ever seen this
-# token. There is *one* in each answer, so it is a small part of the loss, and it has the longest way to go. The recorded run below has
+# Why is ending so hard? Notebook 04 measured it: the base meets `<end_of_turn>` with some 30 nats of surprise, as one that has hardly ever
+# seen it. There is *one* in each answer, so it is a small part of the loss, and it has the longest way to go. The recorded run below has
 # learned it.
 #
 # ## Which categories gained?
@@ -222,11 +225,11 @@ plots.update_ratios(ax, records)
 plt.show()
 
 # %% [markdown]
-# *In words: on a logarithmic axis, all steps so far move a matrix by 0.3% of its norm after 10 steps, and by 0.7% after 40. The next step alone moves
-# it by 0.06% at step 10, and ten times less at step 40, where the learning rate has decayed.*
+# *In words: on a logarithmic axis, all steps so far move the typical (median) matrix by 0.3% of its norm after 10 steps, and by 0.7% after 40; a band
+# shows that most others are near it, some just above 1%. The next step alone moves it by 0.06% at step 10, and by a fifteenth of that at
+# step 40, where the learning rate has decayed to a tenth.*
 #
-# **What did you observe?** The model changed its manners, and its matrices by less than a hundredth. Small is not the same as
-# low in rank, though. How many directions does the update use?
+# **What did you observe?** The model changed its manners, and most of its matrices by less than a hundredth. Put your prediction in:
 
 # %%
 import numpy as np
@@ -237,7 +240,8 @@ assert 0.3 < guess / moved < 30, "look at the upper line again: which power of t
 print("the matrices moved by less than 5% of their size:", moved < 0.05)
 
 # %% [markdown]
-# The *effective rank* counts the directions that carry it (notebook 02). **Predict first:** of the 16 there are, how many?
+# Small is not the same as low in rank, though: how many directions does the update use? The *effective rank* counts those that carry it
+# (notebook 02). **Predict first:** of the 16 there are, how many?
 
 # %%
 figure, ax = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
@@ -245,11 +249,11 @@ plots.effective_ranks(ax, analyses[max(analyses)]["effective_rank"], config.lora
 plt.show()
 
 # %% [markdown]
-# *In words: seven lines, one a site, over 18 layers. They lie between 9 and 15, below the dotted line of 16; `v` is lowest, with a dip to about 5 in layer
-# 13, where the gradient is large.*
+# *In words: seven lines, one a site, over 18 layers. Six lie between 10 and 15, below the dotted line of 16. `v` is lowest, mostly between 9 and
+# 12, with dips to 7 in the last layer and to 5 in layer 13, where its gradient is large.*
 #
-# **Notice:** so short a run spreads over most of its rank. Where a site needs few directions, as `v` in layer 13, a lower rank would
-# have done. Notebook 08 asks which rank is enough.
+# **Notice:** so short a run spreads over most of its rank. Where a site uses few directions, as `v` in layer 13, a lower rank may
+# do. Notebook 08 asks which rank is enough.
 #
 # ## Beside a run that took its time
 #
@@ -271,14 +275,17 @@ ax.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# *In words: both curves begin at the same loss. Yours falls as fast, then flattens, and ends at step 40 a little above the recorded one, which
-# falls until step 100 and then hardly at all.*
+# *In words: both curves begin at the same loss. Yours falls as fast, then flattens, and ends at step 40 a little above the line of the recorded one,
+# which falls until step 100 and then hardly at all.*
 #
 # **Predict first:** your run and the recorded one have the same data, the same seed and the same base. Why does yours flatten
 # earlier?
 #
 # The learning rate: it decays over the steps *that are planned*, and you planned 40. A schedule knows its end. Never compare two runs in
-# the middle of their schedules. And after step 100 the longer run gained almost nothing: its conversations were used up.
+# the middle of their schedules.
+#
+# And after step 100 the longer run gained almost nothing, though its training loss kept falling. The 972 conversations fill 400
+# rows, and a step takes four: at step 100 it had seen them all, and the second pass has little that is new.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -326,16 +333,16 @@ assert large.total < 80 * 2**30, "it does not fit on an 80 GB GPU: which part wo
 # ## Summary
 #
 # - A run is a configuration and a directory; the same configuration gives the same bits on the same machine.
-# - To *answer* is learned within tens of steps; to *end* takes longer; facts are not learned at all.
+# - To *answer* is learned within tens of steps; to *end* takes longer; nothing here looks like a new fact.
 # - The held-back loss decides what is kept; answers and categories tell what it means.
-# - All this moves the matrices by less than a hundredth of their size.
+# - All this moves most matrices by less than a hundredth of their size.
 # - Laptop or cluster, it is the same code under another configuration.
 #
 # ## Toward constitutional training
 #
 # Stage 3 asks this adapter to criticize its own answers by a written principle, and to revise them. A model that ignores the request, or
 # never ends, cannot take part in that: what you trained here is the ability to be *asked*. Stage 4, learning from AI feedback, starts
-# from the result, and keeps comparing with it, so that exact, repeatable runs are part of the method. What we hand over is the
+# from the model of stage 3, and must not move too far from it: exact, repeatable runs are part of the method. What we hand over is the
 # directory you have just filled: adapter, configuration, hashes, measurements.
 #
 # ## Exercises
