@@ -37,12 +37,12 @@ import numpy as np
 #
 # <details><summary>Hint 1: where to look</summary>
 #
-# Two equal answers win half of the time, whatever their rewards are. So only one thing about the rewards can count.
+# Two answers of equal reward win half of the time each, whatever that reward is. What about the rewards can count, then?
 #
 # </details>
 # <details><summary>Hint 2: how to go about it</summary>
 #
-# The difference `ours - theirs` is the log odds. A function that you know turns log odds into a probability.
+# Only the difference `ours - theirs`. The function σ of the notebook turns it into a probability.
 #
 # </details>
 # <details><summary>Hint 3: nearly the answer</summary>
@@ -76,7 +76,8 @@ checks.win_probability(win_probability, seed=7)
 #
 # *Objective: write the loss of supervised fine-tuning, and count the right tokens.*
 #
-# Write `sft_loss(log_probs, tokens, supervised)`, the mean negative log-likelihood of the tokens that the assistant wrote:
+# Write `sft_loss(log_probs, tokens, supervised)`, the mean negative log-likelihood of the tokens that the assistant wrote, in B
+# conversations (rows) of T places, with a vocabulary of V tokens:
 #
 # - `log_probs` [B, T, V]: `log_probs[b, t]` holds log p of every token of the vocabulary to come **after** place t of row b;
 # - `tokens` [B, T]: the conversations, prompt first, padded at the end;
@@ -215,7 +216,7 @@ plt.show()
 #
 # <details><summary>Hint 1: where to look</summary>
 #
-# Section *Harmless is easy: say nothing* of the notebook has two columns of figures.
+# Section *Harmless is easy: say nothing* of the notebook prints two figures for each model.
 #
 # </details>
 # <details><summary>Hint 2: how to go about it</summary>

@@ -67,6 +67,24 @@ def sft_loss(log_probs, tokens, supervised):
     return -chosen[supervised[:, :-1]].mean()
 
 
+# %% exercise="sft_loss" hint="mask_not_shifted"
+def sft_loss(log_probs, tokens, supervised):
+    chosen = np.take_along_axis(log_probs[:, :-1], tokens[:, 1:, None], axis=-1)[..., 0]
+    return -(chosen * supervised[:, :-1]).sum() / supervised.sum()
+
+
+# %% exercise="sft_loss" hint="backwards"
+def sft_loss(log_probs, tokens, supervised):
+    chosen = np.take_along_axis(log_probs[:, 1:], tokens[:, :-1, None], axis=-1)[..., 0]
+    return -chosen[supervised[:, :-1]].mean()
+
+
+# %% exercise="sft_loss" hint="backwards"
+def sft_loss(log_probs, tokens, supervised):
+    chosen = np.take_along_axis(log_probs[:, 1:], tokens[:, :-1, None], axis=-1)[..., 0]
+    return -chosen[supervised[:, 1:]].mean()
+
+
 # %% exercise="sft_loss" hint="all_tokens"
 def sft_loss(log_probs, tokens, supervised):
     chosen = np.take_along_axis(log_probs[:, :-1], tokens[:, 1:, None], axis=-1)[..., 0]

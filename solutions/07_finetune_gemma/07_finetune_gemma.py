@@ -15,7 +15,7 @@
 # # 07 · Exercises: reading and steering a run
 #
 # They go with [07 · Fine-tune Gemma](../../course/07_finetune_gemma.ipynb). Write your answers where it says `YOUR CODE HERE`,
-# then run the cell below each of them: it tells what is right, and names what is not.
+# then run the cell below each of them: it tells what is right, and names what is not. About an hour in all.
 
 # %% tags=["learner"]
 from helptune.exercises.panel import panel
@@ -33,8 +33,8 @@ import numpy as np
 # *Objective: turn the losses of many conversations into one number, counting every token once.*
 #
 # Write `perplexity(losses, weights)`. Both are arrays [B], an entry a conversation: `losses` the *sum* of its loss in nats,
-# `weights` the number of its supervised tokens. The perplexity of the set is exp of the loss per token: the number of words among
-# which the model seems to choose.
+# `weights` the number of its supervised tokens. The perplexity of the set, one number, is exp of the loss per token: the number of
+# tokens among which the model seems to choose.
 #
 # <details><summary>Hint 1: where to look</summary>
 #
@@ -197,7 +197,8 @@ checks.clip(clip, seed=7)
 #
 # You trained for 40 steps in the lesson; the recorded run took 200. Look at both curves, the sizes of the updates, and the answers.
 # In at most 150 words: what did the longer run learn that yours had not? Which sign would tell you that *more* steps no longer help?
-# Name one change (rank, learning rate, data, steps) that you would try next, what you expect to see, and what would make you give it up.
+# Name one change (rank, learning rate, data, steps) that you would try next, what you expect to see, on what, beside which run, and what
+# would make you give it up.
 #
 # <details><summary>Hint 1: where to look</summary>
 #
@@ -211,17 +212,19 @@ checks.clip(clip, seed=7)
 # </details>
 # <details><summary>Hint 3: nearly the answer</summary>
 #
-# A good plan names a figure, a direction, and a threshold: *I expect the held-back loss below 2.6 by step 150, else I stop.*
+# A good plan names a figure, a direction, and a threshold, and compares runs of one schedule: *with 200 steps, as recorded, I expect the
+# held-back loss below 2.65 at step 100, else I stop.*
 #
 # </details>
 #
-# A person reads your answer. Full points for a sign that could be seen, and a plan that could fail.
+# *You should see* no mark yet: a person reads your answer. Full points for a sign that could be seen, and a plan that could fail.
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "next", "locked": false, "points": 4, "schema_version": 3, "solution": true, "task": false}
 # The longer run lowered the held-back loss from 2.9 to 2.7, and learned to end: 15 of 18 answers do, of mine none. Mine had learned to
 # answer, which comes first and cheaply. More steps no longer help when the held-back loss stands still: the recorded run gained
 # 0.01 after step 100.
 #
-# Next I would change the data, not the rank: that the loss stands still while the training loss falls says that these conversations are used
-# up. I add examples to the two categories with the highest loss, and train 100 steps. I expect the held-back loss below 2.65 at step
-# 100. If it is not below 2.72 at step 75, where the recorded run was, I give it up.
+# Next I would change the data, not the rank: that the held-back loss stands still in the second pass, while the training loss falls, says
+# that these conversations are used up. I add new ones to the kinds with the highest loss, keep the 200 steps and their schedule, so that the
+# runs may be compared at every step, and measure on the same held-back conversations. I expect less than 2.65 at step 100. If it is not
+# below 2.69, where the recorded run was a little above, I give it up.

@@ -120,6 +120,30 @@ def early_stopping(losses, patience):
     return kept, len(losses) - 1
 
 
+# %% exercise="early_stopping" hint="swapped"
+def early_stopping(losses, patience):
+    best, kept, since = losses[0], 0, 0
+    for index, loss in enumerate(losses[1:], start=1):
+        best, kept, since = (loss, index, 0) if loss < best else (best, kept, since + 1)
+        if since == patience:
+            return index, kept
+    return len(losses) - 1, kept
+
+
+# %% exercise="early_stopping" hint="nothing_returned"
+def early_stopping(losses, patience):
+    best, kept, since = losses[0], 0, 0
+    for index, loss in enumerate(losses[1:], start=1):
+        best, kept, since = (loss, index, 0) if loss < best else (best, kept, since + 1)
+        if since == patience:
+            return kept, index
+
+
+# %% exercise="early_stopping" hint="wrong_shape"
+def early_stopping(losses, patience):
+    return int(np.argmin(losses))
+
+
 # %% exercise="early_stopping" right=true
 def early_stopping(losses, patience):
     lowest = np.minimum.accumulate(losses)
@@ -191,3 +215,12 @@ def clip(grads, limit):
     flat = np.concatenate([np.ravel(g) for g in grads.values()])
     norm = np.linalg.norm(flat)
     return grads if norm <= limit else {name: g / norm * limit for name, g in grads.items()}
+
+
+# %% exercise="clip" right=true
+def clip(grads, limit):
+    norm = np.sqrt(sum(np.vdot(g, g) for g in grads.values()))
+    if norm > limit:
+        for g in grads.values():
+            g *= limit / norm
+    return grads

@@ -77,7 +77,7 @@ def early_stopping(answer, seed: int = 0) -> None:
             right = list(_stop(losses, patience))
             known = [Known(hint, list(value), text) for hint, value, text in _known_stops(losses, patience)]
             where = f"(kept, ended) for losses={list(losses)}, patience={patience}"
-            expect(list(answer(list(losses), patience)), right, [k for k in known if k.value != right], what=where)
+            expect(answer(list(losses), patience), right, [k for k in known if k.value != right], what=where)
 
 
 def _known_stops(losses: Sequence[float], patience: int) -> list[tuple[str, tuple[int, int], str]]:
@@ -90,6 +90,7 @@ def _known_stops(losses: Sequence[float], patience: int) -> list[tuple[str, tupl
         ("one_too_patient", _stop(losses, patience, late=True), "one measurement too late: patience 1 ends at the first that is not better"),
         ("sees_the_future", (int(np.argmin(losses)), ended), "kept a measurement that was made after training had ended"),
         ("forgets_the_base", _without_base(losses, patience), "the base is measurement 0: an adapter that is worse than it is not kept"),
+        ("swapped", _stop(losses, patience)[::-1], "the measurement that is kept comes first, then the one at which training ends"),
         ("counts_all", _total(losses, patience), "an improvement begins the count anew: patience counts measurements in a row"),
     ]  # fmt: skip
 
@@ -139,7 +140,7 @@ def clip(answer, seed: int = 0) -> None:
         }
         values = {hint: {name: factors[name] * g for name, g in grads.items()} for hint, factors in scaled.items()}
         values["each_number"] = {name: np.clip(g, -limit, limit) for name, g in grads.items()}
-        found = answer(grads, limit)
+        found = answer({name: g.copy() for name, g in grads.items()}, limit)  # it may work in place
         if isinstance(found, dict) and any(np.isnan(np.asarray(found.get(name, 0.0), float)).any() for name in grads):
             raise Mistake("divides_by_zero", "a gradient of zeros gives NaN: take one norm over all arrays")
         expect(found, {k: np.asarray(v) for k, v in right.items()}, _clips(values, right), what="the gradients")

@@ -55,16 +55,19 @@ def sft_loss(answer, seed: int = 0) -> None:
         return -np.take_along_axis(at, of[..., None], axis=-1)[..., 0]
 
     nll, here = surprise(log_probs[:, :-1], targets), surprise(log_probs, tokens)
-    total = (nll * weights).sum()
+    back = surprise(log_probs[:, 1:], tokens[:, :-1])
+    total, unmoved = (nll * weights).sum(), supervised[:, :-1]
+    mask_text = "the mask says which tokens count, so it moves along with the targets: supervised[:, 1:]"
     known = [
         Known("sign", -right, "the sign: log p is negative, and a loss is to be made small, so negate it"),
         Known("prompt_tokens", nll.mean(), "prompt and padding are in the loss: only supervised tokens count"),
         Known("no_shift", here[supervised].mean(), "log_probs[:, t] is about the token at t + 1: shift one of them"),
         Known("no_shift_no_mask", here.mean(), "shift by one place, and count supervised tokens only"),
-        Known(
-            "mask_not_shifted",
-            nll[supervised[:, :-1]].mean(),
-            "the mask says which tokens count, so it moves along with the targets: supervised[:, 1:]",
+        Known("mask_not_shifted", nll[unmoved].mean(), mask_text),
+        Known("mask_not_shifted", nll[unmoved].sum() / weights.sum(), mask_text),
+        *(
+            Known("backwards", back[mask].mean(), "shifted the wrong way: place t of log_probs is about token t + 1")
+            for mask in (unmoved, weights > 0)
         ),
         Known("all_tokens", total / nll.size, "divide by the number of supervised tokens, not of all tokens"),
         Known("all_places", total / tokens.size, "divide by the number of supervised tokens, not of all places"),
