@@ -55,10 +55,10 @@ plt.show()
 # Then SL-CAI writes pairs of answers, and another model says which one follows a principle better (**AI feedback**). A **preference model** learns
 # these comparisons, beside human comparisons of helpfulness, and reinforcement learning follows it: **RL-CAI**.
 #
-# **Notice:** every green box is a request to a model, and so is every prompt. Critique and revision come from the helpful model: "any model trained
-# to follow instructions" would do, says section 3. Theirs was trained by human feedback; ours is trained by demonstrations alone, a simpler way to
-# the same need. The judge is the exception: there the paper gave a large *pretrained* model solved examples and a choice between (A)
-# and (B), and took the helpful model only where it was to reason first. Do solved examples make a critic of a small base, too?
+# **Notice:** every green box is a request to a model, and so is every prompt. Critique and revision come from the helpful model, for which section 3
+# takes "any model trained to follow instructions". Theirs was trained by human feedback; ours is trained by demonstrations alone, a simpler
+# way to the same end. The judge is the exception: the paper gave a large *pretrained* model solved examples and a choice between (A) and (B),
+# and took the helpful model only where it was to reason first.
 
 # %% [markdown]
 # ## Can a base model criticize itself?
@@ -404,8 +404,8 @@ print("each adapter is the best on its own style")
 
 # %% [markdown]
 # **Notice:** the terse adapter does far worse on friendly answers than no adapter at all: it is sure that an answer ends after a sentence.
-# Taken place by place, the first token of a second, third or last sentence surprises it by 50 to 65 nats, the base by 4 to 12; elsewhere the two
-# hardly differ. The friendly adapter, in turn, helps a little with terse answers. What one set of demonstrations teaches, another may have to unlearn.
+# The first token after the greeting, after the first sentence and before the offer surprises it by 50 to 65 nats, the base by 4 to 12; those 27 of 418
+# tokens are half of its loss. The friendly adapter helps a little with terse answers. What one set of demonstrations teaches, another may have to unlearn.
 #
 # What does that look like? One batch serves the base and both adapters, by a number for each row. (Texts may differ on your machine.)
 #
