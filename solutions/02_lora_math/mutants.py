@@ -57,6 +57,11 @@ def lora_forward(x, w, a, b, alpha):
     return x @ w + alpha / a.shape[0] * (x @ a @ b)
 
 
+# %% exercise="lora_forward" hint="divided_by_out"
+def lora_forward(x, w, a, b, alpha):
+    return x @ w + alpha / b.shape[1] * (x @ a @ b)
+
+
 # %% exercise="lora_forward" hint="root_of_rank"
 def lora_forward(x, w, a, b, alpha):
     return x @ w + alpha / a.shape[1] ** 0.5 * (x @ a @ b)
@@ -110,6 +115,20 @@ def lora_gradients(x, a, b, alpha, g):
     s = alpha / a.shape[1]
     a, b, g = s * a, s * b, s * g
     return {"a": x.T @ (g @ b.T), "b": (x @ a).T @ g}
+
+
+# %% exercise="lora_gradients" hint="scaled_twice_on_a"
+def lora_gradients(x, a, b, alpha, g):
+    s = alpha / a.shape[1]
+    dz = s * g @ b.T
+    return {"a": s * x.T @ dz, "b": s * (x @ a).T @ g}
+
+
+# %% exercise="lora_gradients" hint="scaled_twice_on_b"
+def lora_gradients(x, a, b, alpha, g):
+    s = alpha / a.shape[1]
+    z = s * x @ a
+    return {"a": s * x.T @ (g @ b.T), "b": s * z.T @ g}
 
 
 # %% exercise="lora_gradients" hint="negative"

@@ -48,6 +48,7 @@ def lora_forward(answer, seed: int = 0) -> None:
         Known("alpha_only", base + alpha * update, "the update is multiplied by alpha: divide by the rank, too"),
         Known("alpha_times_rank", base + alpha * rank * update, "alpha / R, not alpha times R"),
         Known("divided_by_in", base + alpha / 8 * update, "divided by the inputs of A: the rank is its other side"),
+        Known("divided_by_out", base + alpha / 6 * update, "divided by the outputs of B: the rank is its other side"),
         Known("root_of_rank", base + alpha / rank**0.5 * update, "this is alpha / √R: asked is alpha / R"),
         Known(
             "scaled_twice", base + (alpha / rank) ** 2 * update, "the scale acts twice, on A and on B: once is enough"
@@ -80,6 +81,8 @@ def lora_gradients(answer, seed: int = 0) -> None:
         Known("no_scale", scaled(1 / s), "the scale alpha / R is missing: y carries it, so both gradients do"),
         Known("alpha_only", scaled(rank), "multiplied by alpha: divide by the rank, too"),
         Known("scaled_twice", scaled(s), "the scale acts twice: y = s x A B has it once, and so has each gradient"),
+        Known("scaled_twice_on_a", {"a": s * da, "b": db}, "the gradient of A has the scale twice: once is enough"),
+        Known("scaled_twice_on_b", {"a": da, "b": s * db}, "the gradient of B has the scale twice: once is enough"),
         Known("negative", scaled(-1), "this is the way downhill: the gradient itself has the other sign"),
         Known("mean_over_tokens", scaled(1 / len(x)), "divided by the tokens: g says already what each of them weighs"),
         Known("scale_on_b_only", {"a": da / s, "b": db}, "the gradient of A lacks the scale"),
