@@ -16,8 +16,8 @@
 #
 # **Question: why are two thin matrices enough?**
 #
-# About an hour to read and play, about 2 minutes to run on 2 CPU cores. You need Python, matrix products and derivatives;
-# [00 · Start here](00_start_here.ipynb) first. Afterwards you can say what a rank is and see it, write LoRA in twenty lines,
+# About an hour in two halves, a toy and the real model, with a place for a break between them; the exercises are another hour. It runs in about 2 minutes on 2 CPU cores.
+# You need Python, matrix products and derivatives; [00 · Start here](00_start_here.ipynb) first. Afterwards you can say what a rank is and see it, write LoRA in twenty lines,
 # and explain to a colleague why its update is multiplied by alpha / rank, why B starts at zero, and what it saves.
 
 # %% [markdown]
@@ -40,12 +40,14 @@ plt.show()
 # %% [markdown]
 # *In words: a bright sun in a sky that grows lighter downwards, two ranges of dark hills, a lake with waves below.*
 #
-# The **singular value decomposition** writes any matrix as a sum of *outer products*, a column times a row:
+# The **singular value decomposition** (SVD) writes any matrix as a sum of *outer products*, a column times a row:
 #
 # $$M = s_1 u_1 v_1^T + s_2 u_2 v_2^T + \dots \qquad s_1 \ge s_2 \ge \dots \ge 0$$
 #
-# The columns $u_i$ are orthogonal and of length 1, and so are the rows $v_i^T$: all the strength is in the numbers $s_i$. A sum of r such products has
-# **rank** r. Keep the r largest, and you have r columns and r rows: $r\,(64 + 96)$ numbers.
+# The columns $u_i$ are orthogonal and of length 1, and so are the rows $v_i^T$: all the strength is in the *singular values* $s_i$. A sum of r such products has
+# **rank** r. Keep the r strongest, and you have r columns and r rows: $r\,(64 + 96)$ numbers.
+#
+# No matrix of rank r is nearer to M (Eckart and Young 1936), and what it misses is known beforehand: the root of the sum of the $s_i^2$ left out. (Distances are *norms*: the root of the sum of all squares.) You will need that soon.
 
 
 # %%
@@ -55,7 +57,10 @@ def best_rank(M, r):
     return (U[:, :r] * S[:r]) @ Vt[:r]
 
 
+S = np.linalg.svd(M, compute_uv=False)
+missed = np.linalg.norm(M - best_rank(M, 8))
 assert np.allclose(best_rank(M, 64), M), "all 64 products together are the picture itself"
+assert np.isclose(missed, np.sqrt(np.sum(S[8:] ** 2))), "compare with the singular values left out"
 
 # %% [markdown]
 # **Predict first:** from which rank on will you recognize the sun, and from which can you no longer tell the pictures apart?
@@ -79,77 +84,22 @@ pictures = explore(draw, words, size=(7, 2.6), rank=slider(1, 38, 4))
 pictures
 
 # %% [markdown]
-# *In words: the picture on the left, and on the right the same from few outer products: bands and crosses at rank 1 or 2, a blurred landscape at 8, all of it
-# at 30.*
-
-# %%
-pictures.controls["rank"].value = 12
-print(pictures.words)
-
-# %% [markdown]
-# **What did you observe?** A fraction of the numbers makes nearly all of the picture. From rank 39 on, two thin matrices would hold *more* numbers than the picture has.
+# *In words: the picture on the left, and on the right the same from few outer products: bands and crosses at rank 1 or 2, a square sun over blurred hills at 4, nearly all of it at 12.*
 #
-# ### Nothing of that rank comes nearer
-#
-# Eckart and Young (1936): among *all* matrices of rank r this one is nearest to M, and what it misses is known beforehand: the root of the sum of the $s_i^2$ left out.
-# Here is the competition: the best that can be done with r random directions, and with r of the picture's own columns.
-# **Predict first:** how far behind will they be at rank 8?
-
-# %%
-S = np.linalg.svd(M, compute_uv=False)
-ranks = np.arange(1, 33)
-
-
-def missed(basis):
-    """How far M is from the best matrix whose columns are mixtures of those of `basis`."""
-    Q = np.linalg.qr(basis)[0]
-    return np.linalg.norm(M - Q @ (Q.T @ M)) / np.linalg.norm(M)
-
-
-noise = np.random.default_rng(0).normal(size=(64, 32))
-random = [missed(noise[:, :r]) for r in ranks]
-columns = [missed(M[:, np.linspace(0, 95, r + 2).astype(int)[1:-1]]) for r in ranks]
-best = [np.linalg.norm(M - best_rank(M, r)) / np.linalg.norm(M) for r in ranks]
-
-# %%
-figure, ax = plt.subplots(figsize=(5.5, 3.4), layout="constrained")
-ax.plot(ranks, random, "^:", color="#D55E00", label="r random directions", markersize=4)
-ax.plot(ranks, columns, "s--", color="#E69F00", label="r columns of the picture", markersize=4)
-ax.plot(ranks, best, "o-", color="#0072B2", label="r largest singular values", markersize=4)
-ax.set(xlabel="rank r", ylabel="missing share of the norm", yscale="log", title="Nothing beats the SVD")
-ax.legend(frameon=False)
-plt.show()
-predicted = [np.sqrt(np.sum(S[r:] ** 2)) / np.linalg.norm(M) for r in ranks]
-assert np.allclose(best, predicted), "compare with the root of the sum of squares of the values left out"
-print(f"missing at rank 8: {random[7]:.2f} random, {columns[7]:.3f} columns, {best[7]:.3f} best")
-
-# %% [markdown]
-# *In words: three falling lines on a logarithmic axis. Random directions hardly help, real columns do, the singular directions are below both everywhere.*
-#
-# The library cuts adapters with the same theorem, `truncate` in `adapt/combine.py`. It never builds the whole matrix, but it must agree:
-
-# %%
-from helptune.adapt.combine import truncate
-from helptune.adapt.lora import LoraConfig
-
-whole = {"q": {"a": M[None], "b": np.eye(96)[None]}}  # the picture as an adapter: M times the identity
-cut, config, lost = truncate(whole, LoraConfig(rank=96, alpha=96), 8)
-thin = np.asarray(cut["q"]["a"][0] @ cut["q"]["b"][0])
-print("A and B:", cut["q"]["a"].shape[1:], cut["q"]["b"].shape[1:])
-print("the same as ours:", np.allclose(thin, best_rank(M, 8), atol=1e-4))
-
-# %% [markdown]
-# Two thin matrices, A of 64 x 8 and B of 8 x 96, and their product is our picture.
+# **What did you observe?** A tenth of the numbers, rank 4, misses only 6% of the norm. From rank 39 on, two thin matrices would hold *more* numbers than the picture has.
 #
 # ## The same idea, for a change
 #
-# LoRA does not squeeze the weights. They stay, whole and frozen. It squeezes the *change*: $W' = W + \Delta W$ with $\Delta W = A B$.
+# LoRA does not squeeze the weights of a model. They stay, whole and frozen. It squeezes the *change* that training makes: $W' = W + \Delta W$ with $\Delta W = A B$, two thin matrices.
 #
-# Here is a world where that is right by construction. A teacher computes $y = x\,(W + \Delta W)$; we know W, and of $\Delta W$ only the examples.
+# In this world that is right by construction. A teacher computes $y = x\,(W + \Delta W)$; we know W, and of $\Delta W$ only the examples.
 
 # %%
+from functools import partial
+
 import jax
 import jax.numpy as jnp
+import optax
 
 D = 64
 keys = jax.random.split(jax.random.key(0), 4)
@@ -169,8 +119,8 @@ print("ranks of W, delta and their sum:", [int(jnp.linalg.matrix_rank(m)) for m 
 # %% [markdown]
 # **Notice:** W has full rank, and so has the sum. No thin matrices could stand for either of them. The *change* has rank 4.
 #
-# Now LoRA itself: a frozen W, a trained A [64, R] and B [R, 64]. The loss is the squared error of an example. So that one compiled function serves all ranks,
-# A has 64 columns here, and those beyond the rank are zero. (They stay zero; you will soon see why.)
+# Now LoRA itself: a frozen W, a trained A [64, R] and B [R, 64]. The loss is the squared error of an example. (A has 64 columns here, and those beyond the rank
+# are zero, so that one compiled function serves all ranks. They stay zero; you will see why.)
 
 
 # %%
@@ -185,16 +135,15 @@ def loss(lora, scale):
     return jnp.mean(jnp.sum(error**2, axis=-1))
 
 
-# %%
-from functools import partial
-
-import optax
+# %% [markdown]
+# Plain gradient descent moves each number by learning rate x gradient. Language models are trained by Adam, which first divides each gradient by its own usual size: each number moves by about the
+# *learning rate*, whether its gradient is large or small.
 
 
 # %%
 @partial(jax.jit, static_argnames="steps")
 def fit(rank, scale, rate, steps=100):
-    """The loss before each step, and A and B after the last."""
+    """The loss before each step."""
     rule, lora = optax.adam(rate), start(jax.random.key(5), rank)
 
     def step(state, _):
@@ -202,8 +151,7 @@ def fit(rank, scale, rate, steps=100):
         change, memory = rule.update(gradient, state[1])
         return (optax.apply_updates(state[0], change), memory), value
 
-    (lora, _), losses = jax.lax.scan(step, (lora, rule.init(lora)), length=steps)
-    return losses, lora
+    return jax.lax.scan(step, (lora, rule.init(lora)), length=steps)[1]
 
 
 # %% [markdown]
@@ -214,7 +162,7 @@ def fit(rank, scale, rate, steps=100):
 from helptune.plots.lora import by_rank
 
 steps, few = 400, [1, 2, 3, 4, 8]
-curves = np.array([fit(r, 8 / r, 0.01, steps)[0] for r in few])
+curves = np.array([fit(r, 8 / r, 0.01, steps) for r in few])
 floors = [14, 5, 1]
 figure, ax = plt.subplots(figsize=(5.5, 3.4), layout="constrained")
 by_rank(ax, np.arange(steps), curves, few)
@@ -229,82 +177,69 @@ print("loss at the end:", dict(zip(few, curves[:, -1].round(2).tolist(), strict=
 # %% [markdown]
 # *In words: five falling curves. Ranks 1, 2 and 3 end on dotted floors at 14, 5 and 1. Ranks 4 and 8 fall below a thousandth.*
 #
-# **What did you observe?** 14 = 3² + 2² + 1². Training found the very best matrix of rank 1, without ever computing an SVD. No number of steps gets below that floor. And a rank larger
-# than needed costs numbers, not quality.
+# **What did you observe?** 14 = 3² + 2² + 1². Training found the very best matrix of rank 1, without an SVD, and no number of steps gets below that floor. A rank larger than needed costs numbers, not quality.
 #
 # ## Why alpha / rank is there
 #
-# LoRA multiplies $AB$ by a **scale**. Hu et al. take alpha / R, where alpha is a number you choose once. Why not just alpha?
+# LoRA multiplies its product by a **scale**: $\Delta W = \text{scale} \cdot AB$. Hu et al. (2021) take alpha / R, where alpha is a number you choose once. Why divide by the rank?
 #
-# $AB$ is a sum of R products $a_r b_r^T$. B starts at zero, and Adam's first step moves each number of B by the learning rate, up or down, however large the gradient. So each
-# of the R products makes a small step *the same way*, towards a lower loss. R of them go R times as far. **Divide by R, and the step no longer depends on the rank.**
+# $AB$ is a sum of R products: column r of A times row r of B. B starts at zero, and the first step of Adam moves every number of B by the learning rate, up or down, whichever
+# lowers the loss. So each of the R products takes a step of about the same size, and all of them downhill: together they go R times as far as one. The scale multiplies what they do:
 #
-# We measure it: how far does the first step of Adam carry $\Delta W$ along the way it has to go, as a share of that way? **Predict first:** from rank 1 to 64, by what factor does that grow if
-# the scale is 1? 1 / R? 1 / √R?
+# $$\text{first step of Adam} \;\propto\; R \times \text{scale}$$
+#
+# **Divide by R, and the step no longer depends on the rank.** We measure it, as a share of the way to the true $\Delta W$. **Predict first:** from rank 1 to 64, by what factor does the step grow if the scale is 1 / R? 1 / √R? 1?
 
 # %%
-SCALES = {"1": lambda r: 1.0 + 0 * r, "1 / √R": lambda r: 1 / jnp.sqrt(r), "1 / R": lambda r: 1 / r}
-powers = jnp.array([1.0, 2, 4, 8, 16, 32, 64])
+SCALES = {"1 / R": lambda r: 1 / r, "1 / √R": lambda r: r**-0.5, "1": lambda r: 1.0}
 
 
-def first_step(key, rank, scale, adam):
-    """The share of delta that the first step brings."""
-    lora = start(key, rank)
-    slope = jax.grad(loss)(lora, scale)["b"]
-    moved = -0.01 * (jnp.sign(slope) if adam else slope)
-    return jnp.sum(scale * lora["a"] @ moved * delta) / jnp.sum(delta**2)
+def first_step(ranks, rule, adam):
+    """The share of delta that the first step brings, at each rank: the mean over 200 random A."""
 
+    def share(rank, key):
+        lora, scale = start(key, rank), rule(rank)
+        slope = jax.grad(loss)(lora, scale)["b"]
+        moved = -0.01 * (jnp.sign(slope) if adam else slope)
+        return jnp.sum(scale * lora["a"] @ moved * delta) / jnp.sum(delta**2)
 
-# %%
-keys = jax.random.split(jax.random.key(1), 200)
-
-
-def mean_shares(rule, adam):
-    """For each rank, the mean over 200 random A."""
-    each = jax.vmap(jax.vmap(lambda rank, key: first_step(key, rank, rule(rank), adam), (None, 0)), (0, None))
-    return each(powers, keys).mean(1)
+    keys = jax.random.split(jax.random.key(1), 200)
+    return jax.vmap(jax.vmap(share, (None, 0)), (0, None))(ranks, keys).mean(1)
 
 
 # %%
-def draw_steps(adam, title):
-    ax = plt.subplots(figsize=(5.5, 3.4), layout="constrained")[1]
-    styles = (("#D55E00", "^:"), ("#E69F00", "s--"), ("#0072B2", "o-"))
-    for (name, rule), (color, style) in zip(SCALES.items(), styles, strict=True):
-        ax.plot(powers, mean_shares(rule, adam), style, color=color, label=f"scale {name}")
-    ax.set(xscale="log", yscale="log", xlabel="rank R", ylabel="share of the way in one step", title=title)
-    ax.set_xticks(powers, [f"{r:.0f}" for r in powers])
-    ax.legend(frameon=False)
-    plt.show()
+from helptune.plots.lora import over_ranks
 
-
-# %%
-draw_steps(True, "One step of Adam")
-shares = {name: mean_shares(rule, True) for name, rule in SCALES.items()}
+powers = 2.0 ** jnp.arange(7)
+shares = {f"scale {name}": first_step(powers, rule, adam=True) for name, rule in SCALES.items()}
+ax = over_ranks(plt.subplots(figsize=(6.5, 3.2), layout="constrained")[1], powers, shares)
+ax.set(yscale="log", xlabel="rank R", ylabel="share of the way in one step", title="One step of Adam")
+plt.show()
 grown = {name: float(share[-1] / share[0]) for name, share in shares.items()}
 print("from rank 1 to 64:", {name: f"x {factor:.0f}" for name, factor in grown.items()})
-assert abs(grown["1 / R"] - 1) < 0.1, "with 1 / R the step should be the same at every rank"
+assert abs(grown["scale 1 / R"] - 1) < 0.1, "with 1 / R the step should be the same at every rank"
 
 # %% [markdown]
-# *In words: three straight lines. With scale 1 the step grows from rank 1 to rank 64 by 64, with 1 / √R by 8, with 1 / R it is level.*
+# *In words: three straight lines. With 1 / R the step is level from rank 1 to rank 64, with 1 / √R it grows by 8, with scale 1 by 64.*
 #
 # ### What that buys: a learning rate that stays put
 #
-# Train 100 steps at many learning rates and ranks, with alpha such that all three rules agree at rank 8. **Predict first:** in which panel do the curves lie on top of one another?
+# One step is not a training. Train 100 steps at many learning rates and ranks, with alpha such that all three rules agree at rank 8. **Predict first:** in which panel do the curves lie on top of one another?
 
 # %%
 rates, ranks = 2.0 ** jnp.arange(-14, -6), jnp.array([8.0, 16, 32, 64])
 
 
-def end_losses(scale):
+def end_losses(rule):
     """Loss after 100 steps [ranks, rates]; alpha is such that all scales are 1 at rank 8."""
 
     def end(r, rate):
-        return fit(r, scale(r) / scale(8.0), rate)[0][-1]
+        return fit(r, rule(r) / rule(8.0), rate)[-1]
 
     return np.asarray(jax.vmap(jax.vmap(end, (None, 0)), (0, None))(ranks, rates))
 
 
-found = {name: end_losses(scale) for name, scale in SCALES.items()}
+found = {name: end_losses(rule) for name, rule in SCALES.items()}
 
 # %%
 figure, axes = plt.subplots(1, 3, figsize=(9, 3.2), layout="constrained", sharey=True)
@@ -314,24 +249,25 @@ for ax, (name, losses) in zip(axes, found.items(), strict=True):
 axes[0].set_ylabel("loss after 100 steps")
 plt.show()
 spread = {name: losses[:, 4].max() / losses[:, 4].min() for name, losses in found.items()}
-print("at one learning rate, worst rank / best rank:", {name: f"{x:.1g}" for name, x in spread.items()})
+print("at one learning rate, worst rank / best rank:", {name: float(f"{x:.1g}") for name, x in spread.items()})
 assert spread["1 / R"] < 1.4, "with alpha / R all ranks should learn alike at one learning rate"
 
 # %% [markdown]
-# *In words: three panels, four curves each, all falling from left to right. With scale 1 the curves stand apart: each doubling of the rank shifts them left by one doubling of the
-# learning rate. With 1 / √R they are half as far apart. With 1 / R they lie on one another.*
+# *In words: three panels, four curves each, all falling from left to right. With 1 / R they lie on one another. With scale 1 they stand apart: each doubling of the rank shifts them left by one doubling of the
+# learning rate. With 1 / √R they are half as far apart.*
 #
-# **That is why alpha / rank is there: you tune the learning rate once, and then change the rank as you like.** (A real model is less tidy than this toy; notebook 08 sweeps ranks and learning rates on Gemma.)
+# **That is why alpha / rank is there: you tune the learning rate once, and then change the rank as you like.** (A real model is less tidy, but Schulman et al. (2025) find the same on Llama models: the best learning rate hardly depends on the rank.
+# Notebook 08 sweeps both on Gemma.)
 #
-# Now the sliders (again, the three rules agree at rank 8). **Predict first:** learning rate fixed, alpha fixed: what does the rank change under each rule? And does doubling alpha resemble something you know?
+# And what is alpha for? Move the sliders (again, the three rules agree at rank 8). **Predict first:** what does the rank change under each rule? And does doubling alpha resemble something you know?
 
 # %%
-reference = np.asarray(fit(8, 1.0, 0.001)[0])
+reference = np.asarray(fit(8, 1.0, 0.001))
 
 
-# %%
 def learned(rank, alpha, rule):
-    return np.asarray(fit(rank, alpha / 8 * float(SCALES[rule](rank) / SCALES[rule](8.0)), 0.001)[0])
+    scale = alpha / 8 * SCALES[rule](rank) / SCALES[rule](8)
+    return np.asarray(fit(rank, scale, 0.001))
 
 
 def draw(ax, **settings):
@@ -341,12 +277,13 @@ def draw(ax, **settings):
     ax.legend(frameon=False)
 
 
+# %%
+from helptune.interactive import choice
+
+
 def words(**settings):
     return f"After 100 steps: loss {learned(**settings)[-1]:.1f}; with rank 8 and alpha 8 it is {reference[-1]:.1f}."
 
-
-# %%
-from helptune.interactive import choice
 
 rule = choice([(f"alpha x {name}", name) for name in SCALES], "1 / R")
 training = explore(draw, words, rank=slider(8, 64, 32), alpha=slider(1, 32, 8), rule=rule)
@@ -361,37 +298,49 @@ for name in SCALES:
     print(f"rank 64, alpha x {name}: {training.words}")
 
 # %% [markdown]
-# **Notice:** more alpha, faster learning: alpha works much like the learning rate (not exactly; the learning rate moves A as well as B). One such knob is enough, so Hu et al. set alpha once, to the first rank they try, and tune the learning rate.
+# **What did you observe?** More alpha, faster learning, much as with a larger learning rate (not exactly: the learning rate moves A as well as B). Read it so: **alpha is the rank at which the scale is 1.** With alpha 8, every rank goes as far in a step as rank 8 does
+# without a scale. One such knob is enough: Hu et al. set alpha to the first rank they try, leave it there, and tune the learning rate.
 #
 # ### Another rule: alpha / √R
 #
-# Under alpha / R a larger rank learns *no faster*: 64 thin products share what one would do. Kalajdzievski (2023) sees a fault in that: large ranks are held back, so nobody finds them useful. The
-# paper's scale is alpha / √R, with a proof that neither what the adapter adds nor its gradients grow or shrink with R. Where does a root come from? Take plain gradient descent. B's gradient carries the scale, the product $AB$ carries it
-# again, and R products add up: $R \times \text{scale}^2$. **Predict first:** which of the three lines is level now?
+# Under alpha / R a larger rank learns *no faster*: 64 thin products share what one would do. Kalajdzievski (2023) sees a fault in that: large ranks are held back, so nobody finds them useful. His scale is alpha / √R (*rank-stabilized*, rsLoRA). Where does a root come from?
+# From *plain* gradient descent. There B moves by its gradient, which carries the scale (Adam divided it away); the product carries it again; and R products add up:
+#
+# $$\text{first step of gradient descent} \;\propto\; R \times \text{scale}^2$$
+#
+# **Predict first:** which of the three lines is level now?
 
 # %%
-draw_steps(False, "One step of plain gradient descent")
-level = mean_shares(SCALES["1 / √R"], False)
+shares = {f"scale {name}": first_step(powers, rule, adam=False) for name, rule in SCALES.items()}
+ax = over_ranks(plt.subplots(figsize=(6.5, 3.2), layout="constrained")[1], powers, shares)
+ax.set(yscale="log", xlabel="rank R", ylabel="share of the way in one step", title="One step of plain gradient descent")
+plt.show()
+level = shares["scale 1 / √R"]
 assert abs(float(level[-1] / level[0]) - 1) < 0.1, "with 1 / √R this step should be the same at every rank"
 
 # %% [markdown]
 # *In words: three straight lines again. Now 1 / √R is level, scale 1 rises by 64 and 1 / R falls by 64.*
 #
-# **What did you observe?** Which scale is neutral depends on the optimizer. With Adam, alpha / R makes all ranks learn alike; alpha / √R gives larger ranks larger steps,
-# which may be what you want (`LoraConfig(rank_stabilized=True)`). The rule is part of the adapter: store rank, alpha *and* rule, or it comes back too strong or too weak.
+# **What did you observe?** Which scale is neutral depends on the optimizer. With Adam, alpha / R makes all ranks learn alike, and alpha / √R gives larger ranks larger steps: rank 64 √8 = 2.8 times those of rank 8.
+# That may be what you want (`LoraConfig(rank_stabilized=True)`). The rule is part of the adapter: store rank, alpha *and* rule, or it comes back too strong or too weak.
+#
+# ---
+#
+# **Half-way: a good place for a break.** The second half puts the same two matrices beside the real Gemma 3 270M. (With a new kernel, choose *Run All Above Selected Cell* first.)
 #
 # ## Why B starts at zero
 #
-# The toy is understood; now the real Gemma 3 270M, in float32. We put an adapter of rank 16 beside all seven projections of its 18 layers.
+# Each of the 18 layers of the model has seven weight matrices, its *projections* (notebook 03 opens them). We put an adapter of rank 16 beside every one, and compare the *logits*: at each place of a text, a score for every token that may come next.
 
 # %%
 from helptune.adapt.adapters import attach, init_adapters
 from helptune.adapt.certificate import token_logits
+from helptune.adapt.lora import LoraConfig
 from helptune.gemma.checkpoints import load_base, load_embedded_tokenizer
 from helptune.gemma.tokenizer import BOS
 
 base, tokenizer = load_base("float32"), load_embedded_tokenizer()
-rows = [[BOS, *tokenizer.encode("The sky is blue because air scatters short waves more than long ones.")]]
+rows = [[BOS, *tokenizer.encode("The sky is blue because air scatters blue light.")]]
 lora = LoraConfig(rank=16, alpha=32)
 fresh = init_adapters(lora, base.config, jax.random.key(0))
 before = token_logits(base, rows)[0]
@@ -400,7 +349,7 @@ print(f"logits {before.shape}, identical to the last bit: {np.array_equal(before
 assert np.array_equal(before, after), "a new adapter must not change the model"
 
 # %% [markdown]
-# Inserted, and nothing changed: training starts from what the model knows. Two other starts come to mind: both matrices zero, or both random. With $g$ the gradient that arrives at the output,
+# Inserted, and nothing changed: training starts from what the model knows. Two other starts come to mind: both matrices zero, or both random. With $g$ the gradient of the loss with respect to the output $xW + \text{scale} \cdot xAB$,
 #
 # $$\frac{\partial\,\text{loss}}{\partial B} = \text{scale} \cdot (xA)^T g \qquad\qquad \frac{\partial\,\text{loss}}{\partial A} = \text{scale} \cdot x^T (g B^T)$$
 #
@@ -434,7 +383,7 @@ for name, adapter in starts.items():
 #
 # ## What it saves, counted
 #
-# At a projection of [in, out] an adapter has $R\,(\text{in} + \text{out})$ numbers in place of in x out. **Predict first:** rank 16 on all projections of Gemma 7B, with its 8.5 billion parameters: how many millions?
+# At a projection of [in, out] an adapter has $R\,(\text{in} + \text{out})$ numbers in place of in x out. **Predict first:** rank 16 on all projections of the 270M is 3.8 million numbers, 1.4% of the model. Is the share larger or smaller for Gemma 7B, with its 8.5 billion?
 
 # %%
 from helptune.gemma.base import site_shapes
@@ -451,8 +400,10 @@ for model in (gemma3_270m(), gemma_7b()):
     print(f"{model.name}: {count(model, 16):,} of {model.parameters:,}, {count(model, 16) / model.parameters:.2%}")
 
 # %% [markdown]
-# For each number that it trains, training with Adam keeps four in float32: the weight, its gradient, and two running means. That is 16 bytes. LoRA has in addition the frozen model, 2 bytes a
-# number in bfloat16; so has full fine-tuning, as the working copy of its float32 weights. **Predict first:** Gemma 7B, 16 bytes for each of 8.5 billion: does it fit on a GPU of 80 GB?
+# Smaller: in + out grows more slowly than in x out.
+#
+# For each number that it trains, training with Adam keeps four in float32: the weight, its gradient, and two running means (of the gradient and of its square). That is 16 bytes. LoRA has in addition the frozen model, in bfloat16 (a float of
+# 2 bytes); full fine-tuning computes with such a copy, too. **Predict first:** a GPU has 80 GB. Does Gemma 7B fit, trained in full? With LoRA?
 
 # %%
 from helptune.plots.lora import memory_bars
@@ -460,45 +411,35 @@ from helptune.plots.lora import memory_bars
 MODELS = {model.name: model for model in (gemma_7b(), gemma3_270m())}
 
 
-def gigabytes(model, rank):
-    """(frozen, full, LoRA)."""
-    config = MODELS[model]
-    return 2e-9 * config.parameters, 16e-9 * config.parameters, 16e-9 * count(config, rank)
-
-
 def draw(ax, model, rank):
-    config = MODELS[model]
-    copy = gigabytes(model, rank)[0]
-    memory_bars(ax, [copy, copy], [config.parameters, count(config, rank)], ["full", f"LoRA, rank {rank}"])
+    full, thin = MODELS[model].parameters, count(MODELS[model], rank)
+    memory_bars(ax, [2e-9 * full] * 2, [full, thin], ["full", f"LoRA, rank {rank}"])
+
+
+def words(model, rank):
+    full, thin = MODELS[model].parameters, count(MODELS[model], rank)
+    beside = f"full fine-tuning keeps {16e-9 * full:.1f} GB, LoRA of rank {rank} {16e-9 * thin:.2f} GB"
+    return f"{model}: {2e-9 * full:.1f} GB in bfloat16 either way. Beside it, {beside} ({thin / 1e6:.1f} million)."
 
 
 # %%
-def words(model, rank):
-    frozen, full, thin = gigabytes(model, rank)
-    return (
-        f"{model}: {frozen:.1f} GB in bfloat16 either way; with it full fine-tuning keeps {full:.1f} GB, "
-        f"LoRA of rank {rank} {thin:.2f} GB for {count(MODELS[model], rank) / 1e6:.1f} million numbers."
-    )
-
-
 memory = explore(draw, words, size=(7, 3), model=choice(list(MODELS)), rank=slider(1, 128, 16))
 memory
 
 # %% [markdown]
 # *In words: two bars. Full fine-tuning: a grey part for the model and four long coloured parts. LoRA: the same grey part, and next to it a sliver.*
 #
-# **Notice:** the sliver is what LoRA shrinks. The frozen model stays, and so do the activations that wait for the backward pass, which this picture leaves out: [What LoRA saves, and what it does not](lora_cost.md) has them measured.
+# **Notice:** the frozen model stays, and so do the results of each layer that wait for the backward pass (the *activations*), which this picture leaves out: [What LoRA saves, and what it does not](lora_cost.md) has them measured.
 #
 # ## Does a real change have a low rank?
 #
-# In the toy the change had rank 4 because we made it so. What about a real one? We fine-tune *without* LoRA: every entry of the v projection of every layer of the real model may move, in a short run over 48 curated conversations, each seen once. Then we
-# take the singular values of what moved, as section 7 of Hu et al. does.
+# The toy's change had rank 4 because we made it so. What about a real one? We fine-tune *without* LoRA: every entry of one projection (v) of every layer may move, in a short run over 48 of the course's conversations, each seen once.
 
 # %%
 from helptune.data.conversation import load_curated
 from helptune.toys.full_update import mean_nll, short_batches, train_update
 
-small = load_base()  # bfloat16: half the time, and rounding does not matter here
+small = load_base()  # in bfloat16: half the time
 practice = short_batches(load_curated("train"), tokenizer, small.config, count=48, rows=2)
 (held_back,) = short_batches(load_curated("heldout"), tokenizer, small.config, count=8, rows=8)
 update, losses = train_update(small, practice, sites=("v",), rate=1e-4)
@@ -528,54 +469,32 @@ W9, chance = np.asarray(base.blocks["v"][9]), np.random.default_rng(0).normal(si
 values = {"the update": S[9]}
 values |= {name: np.linalg.svd(m, compute_uv=False) for name, m in (("frozen W", W9), ("random", chance))}
 energy = {name: np.cumsum(s**2) / np.sum(s**2) for name, s in values.items()}
-widths = {name: float(effective_rank(s)) for name, s in values.items()}
-print("rank 16 holds more than half:", {name: bool(share[15] > 0.5) for name, share in energy.items()})
-print("effective rank above 100:", {name: width > 100 for name, width in widths.items()})
-assert energy["the update"][15] > 3 * energy["random"][15], "the update should be far steeper than chance"
-
-# %%
-figure, ax = plt.subplots(figsize=(5.5, 3.6), layout="constrained")
-for (name, share), style, color in zip(
-    energy.items(), ("-", "--", ":"), ("#0072B2", "#E69F00", "#D55E00"), strict=True
-):
-    label = f"{name}: {share[15]:.0%} in 16, effective rank {widths[name]:.0f}"
-    ax.plot(np.arange(1, 257), share, style, color=color, label=label, linewidth=2)
-ax.set(xscale="log", xlabel="rank kept", ylabel="share of the squared norm", title="v of layer 9, 640 x 256")
-ax.set_ylim(0, 1.4)
-ax.set_xticks([1, 4, 16, 64, 256], ["1", "4", "16", "64", "256"])
-ax.legend(frameon=False, loc="upper left")
+named = {f"{name}: effective rank {effective_rank(values[name]):.0f}": share for name, share in energy.items()}
+ax = over_ranks(plt.subplots(figsize=(7.5, 3.2), layout="constrained")[1], np.arange(1, 257), named)
+ax.set(xlabel="rank kept", ylabel="share of the squared norm", title="v of layer 9, 640 x 256")
 plt.show()
+assert energy["the update"][15] > 3 * energy["random"][15], "the update should be far steeper than chance"
 
 # %% [markdown]
 # *In words: three rising curves. The update's is far above the others at small ranks; the frozen W goes with the random matrix near the bottom. All reach 1 at rank 256.*
 #
-# **Notice:** W looks random; nobody could thin it. The update is concentrated. And yet its *effective rank* (exp of the entropy of its singular values) is far above 16: a long tail of small values. So
-# is rank 16 enough, or not?
+# **Notice:** W looks random; nobody could thin it. The update is concentrated, 16 directions hold more than half, and yet it has a long tail: its *effective rank* is far above 16 (exp of the entropy of the singular values, scaled to sum 1; R if R of them are equal and the others zero). Is rank 16 enough, or not?
 #
-# A norm cannot answer that; the loss can. Cut the update to rank r, and measure how much of the improvement is left. **Predict first:** at rank 1? At 16?
+# A norm cannot answer that; the loss can. Cut the update to rank r, and measure how much of the improvement is left. **Predict first:** at rank 1? At 16? Of a *random* change of the same norm?
 
 # %%
 kept = [1, 2, 4, 8, 16, 32, 64, 128]
 cuts = [(U[..., :r] * S[:, None, :r]) @ Vt[:, :r] for r in kept]
 practiced, gain = np.array([(old - both_losses(cut)) / (old - new) for cut in cuts]).T
-share = [np.sum(S[:, :r] ** 2) / np.sum(S**2) for r in kept]
 dust = jax.random.normal(jax.random.key(3), update["v"].shape)
 dust *= jnp.linalg.norm(update["v"]) / jnp.linalg.norm(dust)
 by_chance = ((old - both_losses(dust)) / (old - new))[1]
-
-# %%
-figure, ax = plt.subplots(figsize=(7.5, 3.4), layout="constrained")
-ax.plot(kept, gain, "o-", color="#0072B2", label=f"held back: {old[1]:.2f} to {new[1]:.2f} nats")
-ax.plot(kept, practiced, "v-.", color="#009E73", label=f"practice: {old[0]:.2f} to {new[0]:.2f} nats")
-ax.plot(kept, share, "s--", color="#E69F00", label="squared norm")
-ax.axhline(by_chance, color="#D55E00", linestyle=":", label="random, held back")
-ax.set(xscale="log", xlabel="rank kept", ylabel="share of it kept", title="What is left of a real update")
-ax.set_ylim(-0.1, 1.1)
-ax.set_xticks(kept, [str(r) for r in kept])
-figure.legend(loc="outside right center", frameon=False)
+left = {"improvement, held back": gain, "squared norm": [np.sum(S[:, :r] ** 2) / np.sum(S**2) for r in kept]}
+left |= {"random change, held back": [by_chance] * len(kept), "improvement, practice": practiced}
+ax = over_ranks(plt.subplots(figsize=(7.5, 3.2), layout="constrained")[1], kept, left)
+ax.set(xlabel="rank kept", ylabel="share of it kept", title="What is left of a real update", ylim=(-0.1, 1.1))
 plt.show()
 assert gain[4] > 0.9 > 0.1 > abs(by_chance), "compare rank 16 with a random matrix of the same norm"
-print("rank 16 keeps more than 90% of what was learned for others; a random matrix gives less than 10%")
 
 # %% [markdown]
 # *In words: four lines over the rank kept. The improvement on held-back conversations starts near 0.8 at rank 1 and is almost 1 from rank 8 on. That on practiced conversations and the squared norm climb slowly
@@ -583,22 +502,30 @@ print("rank 16 keeps more than 90% of what was learned for others; a random matr
 #
 # **What did you observe?** One direction a layer already holds most of what *carries over* to other conversations, and 16 hold nearly all of it. The long tail helps mostly with the practiced conversations, as memory of them would.
 #
-# Be careful with what this shows. The run is short, the data small, and one site moved; a gradient of a few hundred tokens has few directions to begin with, while Adam, which makes all entries move about equally, adds the long tail.
-# A hard task, or more data, can need more. What others found points the same way: Aghajanyan et al. (2020) trained 200 numbers, projected at random into all weights of RoBERTa, and reached 90% of full fine-tuning on a paraphrase task (MRPC); Hu et al. (2021,
-# section 7) found little gain beyond very small ranks on theirs. **Enough is a finding about updates, not a theorem about matrices**: notebook 08 measures it for your data.
+# The run is short, the data small, and one projection moved: a hard task, or more data, can need more. Others found the like. Aghajanyan et al. (2020) trained 200 numbers, projected at random into all weights of RoBERTa, and reached 90% of full fine-tuning
+# on MRPC, a paraphrase task; Hu et al. (section 7) gained little beyond very small ranks. **Enough is a finding about updates, not a theorem about matrices**: notebook 08 measures it for your data.
 #
 # ## Merging
 #
-# The adapter is linear, so it can move into the weights: $W + \text{scale} \cdot AB$. The merged model costs nothing extra to run. Our cut update *is* an adapter: share each singular value between A and B.
+# The update, cut, *is* an adapter: two thin matrices a layer. The library cuts by the same theorem (without ever building the whole matrix), and must agree with us:
+
+# %%
+from helptune.adapt.combine import truncate
+
+r = 16
+whole = {"v": {"a": jnp.asarray(update["v"]), "b": jnp.tile(jnp.eye(256), (18, 1, 1))}}  # dW times the identity
+adapter, thin, _ = truncate(whole, LoraConfig(rank=256, alpha=256, sites=("v",)), r)
+change = np.asarray(adapter["v"]["a"] @ adapter["v"]["b"])
+print("A and B:", adapter["v"]["a"].shape, adapter["v"]["b"].shape, "- alpha / rank:", thin.alpha / thin.rank)
+assert np.linalg.norm(change - cuts[4]) < 1e-3 * np.linalg.norm(change), "both should be the nearest of rank 16"
+
+# %% [markdown]
+# It is linear, so it can move into the weights: $W + \text{scale} \cdot AB$. The merged model costs nothing extra to run. Does it do the same?
 
 # %%
 from helptune.adapt.certificate import logit_difference
 from helptune.adapt.merge import merge
 
-r = 16
-root = np.sqrt(S[:, :r])
-adapter = {"v": {"a": jnp.asarray(U[..., :r] * root[:, None]), "b": jnp.asarray(root[..., None] * Vt[:, :r])}}
-thin = LoraConfig(rank=r, alpha=r, sites=("v",))
 merged = merge(base, adapter, thin, "float32")
 beside, inside = token_logits(base, rows, attach(adapter, thin)), token_logits(merged.base, rows)
 apart = logit_difference(beside, inside)
@@ -608,30 +535,15 @@ assert apart.max < 0.01 < np.abs(beside[0] - before).max(), (
 )
 
 # %% [markdown]
-# In float32, merging is exact up to rounding: the same sums in another order. But models are stored in **bfloat16**, which keeps 8 significant bits: near 0.02, its steps are about 0.0001 wide. **Predict first:** the update
-# moves a typical weight by one or two hundredths of its size. What happens to that when the sum is rounded?
-
-# %%
-delta = np.asarray(thin.scale * adapter["v"]["a"] @ adapter["v"]["b"])
-W = np.abs(np.asarray(small.blocks["v"], np.float32))
-step_of = 2.0 ** (np.floor(np.log2(np.maximum(W, 1e-30))) - 7)  # the distance to the next bfloat16
-sizes = np.log2(np.abs(delta) / step_of).ravel()
-figure, ax = plt.subplots(figsize=(5.5, 3.2), layout="constrained")
-ax.hist(sizes, bins=np.arange(-10, 6, 0.5), color="#0072B2", weights=np.full(sizes.size, 1 / sizes.size))
-ax.axvline(-1, color="#D55E00", linestyle="--")
-ax.text(-1.3, 0.09, "less than half a step:\nrounded away", color="#D55E00", ha="right", va="top")
-ax.set(xlabel="change of a weight, in steps of bfloat16 (powers of 2)", ylabel="share of weights")
-plt.show()
-
-# %% [markdown]
-# *In words: a histogram with its hump at two steps, right of the dashed line at half a step. More than a tenth of all weights lies left of the line; what lies right of it is rounded to whole steps.*
+# In float32, merging is exact up to rounding: the same sums in another order. But models are stored in **bfloat16**, which keeps 8 significant bits: near 0.02, its steps are about 0.0001 wide, and a change of less than half a step is rounded away. Our update
+# moves a typical weight by two steps. **Predict first:** what part of the update does rounding lose: a thousandth, a hundredth, a tenth?
 
 # %%
 from helptune.adapt.certificate import site_rounding
 
 rounding = site_rounding(small, adapter, thin, "bfloat16")["v"]
 in_bfloat16 = merge(small, adapter, thin, "bfloat16")
-minus = in_bfloat16.base.blocks["v"].astype(jnp.float32) - delta
+minus = in_bfloat16.base.blocks["v"].astype(jnp.float32) - change
 back = bool(jnp.all(minus.astype(jnp.bfloat16) == small.blocks["v"]))
 print("part of the update that rounding lost, between 5% and 25%:", 0.05 < rounding.lost < 0.25)
 print("weights that did not change at all, more than 5%:", rounding.unchanged > 0.05)
@@ -643,53 +555,40 @@ assert not back, "half steps that were rounded away do not come back"
 #
 # ## Adapters beside LoRA
 #
-# Before LoRA came the **bottleneck** (Houlsby et al. 2019): after a projection, down to a few features, a nonlinearity, up again, added to the output. It begins as the identity, too. **Predict first:** double the input of both. Which one doubles its answer?
+# Before LoRA came the **bottleneck** (Houlsby et al. 2019): after a projection, down to a few features, a *nonlinearity*, up again, added to the output. It, too, starts by changing nothing. **Predict first:** double the input of both. Which one doubles its answer?
 
 # %%
 from helptune.adapt.bottleneck import BottleneckConfig, attach_bottleneck, init_bottleneck
 
 method = BottleneckConfig(width=64, placement="houlsby")
-bottleneck = init_bottleneck(method, base.config, jax.random.key(4))["o"]
-bottleneck = {name: leaf[0] for name, leaf in bottleneck.items()}  # of one layer
-bottleneck["up"] = jax.random.normal(jax.random.key(5), bottleneck["up"].shape) / 8  # as if trained
+one_layer = {name: leaf[0] for name, leaf in init_bottleneck(method, base.config, jax.random.key(4))["o"].items()}
+one_layer["up"] = jax.random.normal(jax.random.key(5), one_layer["up"].shape) / 8  # as if trained
 pair = {"a": fresh["gate"]["a"][0], "b": noisy["gate"]["b"][0]}
 x = jax.random.normal(jax.random.key(6), (1, 1, 640))
-sizes = jnp.linspace(-3, 3, 41)
-straight = [attach(fresh, lora).delta({"adapters": {"gate": pair}}, "gate", t * x, x)[0, 0, 0] for t in sizes]
-bent = [attach_bottleneck({}).delta({"o": bottleneck}, "o", x, t * x)[0, 0, 0] for t in sizes]
-
-# %%
-figure, ax = plt.subplots(figsize=(5.5, 3.2), layout="constrained")
-for values, style, color, name in ((straight, "-", "#0072B2", "LoRA"), (bent, "--", "#D55E00", "bottleneck")):
-    ax.plot(sizes, np.array(values) / np.abs(values).max(), style, color=color, label=name, linewidth=2)
-ax.set(xlabel="size of the input", ylabel="one output (its largest = 1)", title="Linear, and not")
-ax.legend(frameon=False)
-plt.show()
-doubled = {
-    name: bool(np.allclose(2 * v[25], v[30], rtol=1e-3)) for name, v in (("LoRA", straight), ("bottleneck", bent))
-}
-print("doubles with its input:", doubled)
+straight = [attach(fresh, lora).delta({"adapters": {"gate": pair}}, "gate", t * x, x) for t in (1, 2)]
+bent = [attach_bottleneck({}).delta({"o": one_layer}, "o", x, t * x) for t in (1, 2)]
+for name, (once, twice) in {"LoRA": straight, "bottleneck": bent}.items():
+    print(f"{name}: twice the input, twice the answer: {np.allclose(2 * once, twice, atol=1e-3)}")
 for kind in (lora, method, BottleneckConfig(64, "pfeiffer")):
     millions = adapter_parameters(base.config, kind) / 1e6
     print(f"{millions:.2f} million numbers: {type(kind).__name__} on {', '.join(kind.sites)}")
 
 # %% [markdown]
-# *In words: a straight line through zero, and a curve that bends.*
-#
-# **Notice:** a matrix can only draw straight lines. No W' does what the bottleneck does, so it **cannot be merged**, and every token pays for it: the delay that Hu et al. set out to avoid.
+# **Notice:** no matrix $W'$ does what the bottleneck does, so it **cannot be merged**, and every token pays for it: the delay that Hu et al. set out to avoid.
 #
 # ## Summary
 #
-# - The best matrix of rank r is the r strongest outer products; what it misses is the root of the sum of squares of the rest.
+# - The best matrix of rank r is the r strongest outer products of the SVD.
 # - LoRA leaves W whole and makes the *change* thin. Too small a rank has a floor; a larger one than needed costs numbers only.
-# - $AB$ is a sum of R products that Adam moves alike, so its first step grows with R. **alpha / R takes that growth away: the learning rate need not be tuned again when the rank changes.** alpha / √R does so for plain gradient descent, and lets large ranks take larger steps with Adam.
-# - B starts at zero so that nothing changes at first; A must not, or nothing ever will.
+# - $AB$ is a sum of R products, and Adam moves all of them downhill by equal steps: its first step grows with R x scale. **alpha / R takes the R away: the learning rate need not be tuned again when the rank changes.** alpha, the rank at which the scale is 1, works much like the learning rate.
+# - Plain gradient descent grows with R x scale²: there alpha / √R (rsLoRA) is neutral. With Adam it gives larger ranks larger steps.
+# - B starts at zero so that nothing changes at first; A must not be zero as well, or nothing ever will.
 # - Rank 16 trains 1.4% of the 270M and 0.6% of the 7B. Gradients and Adam shrink with it; the frozen model and activations do not.
 # - Linear adapters can be merged. In bfloat16 that loses a part; keep the base.
 #
 # ## Toward constitutional training
 #
-# Constitutional AI (Bai et al. 2022) trains a model several times: helpful first, then on its own critiques and revisions (stage 3), then by preferences against a constitution (stage 4, RLAIF). With LoRA a stage is a few megabytes. Merge it, begin the next
+# Constitutional AI (Bai et al. 2022) trains a model several times: helpful first, then on its own critiques and revisions (stage 3), then by preferences against a constitution (stage 4, RLAIF). With LoRA a stage is a file of 15 MB (rank 16 on the 270M, in float32). Merge it, begin the next
 # one with B zero, and that starts exactly where the last one ended. In stage 4 the model without its new adapter is the reference that the policy must not drift away from: no second model in memory.
 #
 # ## Exercises
@@ -700,6 +599,7 @@ for kind in (lora, method, BottleneckConfig(64, "pfeiffer")):
 #
 # - Hu et al. 2021, *LoRA: Low-Rank Adaptation of Large Language Models*, [arXiv:2106.09685](https://arxiv.org/abs/2106.09685). Sections 4 and 7.
 # - Kalajdzievski 2023, *A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA*, [arXiv:2312.03732](https://arxiv.org/abs/2312.03732).
+# - Schulman and Thinking Machines Lab 2025, *LoRA Without Regret*, [thinkingmachines.ai/blog/lora](https://thinkingmachines.ai/blog/lora/). Why alpha / R, on real models.
 # - Aghajanyan, Zettlemoyer, Gupta 2020, *Intrinsic Dimensionality Explains the Effectiveness of Language Model Fine-Tuning*, [arXiv:2012.13255](https://arxiv.org/abs/2012.13255).
 # - Houlsby et al. 2019, *Parameter-Efficient Transfer Learning for NLP*, [arXiv:1902.00751](https://arxiv.org/abs/1902.00751).
 # - Eckart and Young 1936, *The approximation of one matrix by another of lower rank*, Psychometrika 1, 211–218.

@@ -12,7 +12,7 @@ from helptune.data.packing import Batch
 from helptune.gemma.base import init_base, site_shapes
 from helptune.gemma.config import tiny
 from helptune.gemma.model import forward
-from helptune.plots.lora import by_rank, memory_bars, side_by_side
+from helptune.plots.lora import by_rank, memory_bars, over_ranks, side_by_side
 from helptune.plots.style import blank
 from helptune.toys.full_update import FullUpdate, mean_nll, train_update
 from helptune.toys.landscape import landscape
@@ -62,5 +62,8 @@ def test_pictures_of_low_rank_say_what_they_show():
     assert [text.get_text() for text in two.texts] == ["whole", "thin"]
     lines = by_rank(blank(), [1, 2], np.ones((3, 2)), [4, 8, 16])
     assert [line.get_label() for line in lines.lines] == ["4", "8", "16"]
+    kept = over_ranks(blank(), [1, 2, 3, 4], {"update": [1, 2, 3, 4], "chance": [0, 0, 0, 0]})
+    assert [line.get_label() for line in kept.lines] == ["update", "chance"]
+    assert [label.get_text() for label in kept.get_xticklabels()] == ["1", "2", "4"]
     bars = memory_bars(blank(), [1.0, 1.0], [1e9, 1e6], ["full", "LoRA"])
     assert max(patch.get_x() + patch.get_width() for patch in bars.patches) == pytest.approx(1 + 16)

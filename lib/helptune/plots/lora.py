@@ -1,6 +1,6 @@
-"""Pictures of low rank: a matrix beside its nearest thin one, learning rates by rank, memory while training."""
+"""Pictures of low rank: a matrix and its nearest thin one, learning rates and steps by rank, memory while training."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import seaborn
@@ -30,6 +30,19 @@ def by_rank(ax: Axes, x: Sequence[float], curves: np.ndarray, ranks: Sequence[in
     for color, marker, rank, curve in zip(colors, "os^Dv*", ranks, curves, strict=False):
         ax.plot(x, curve, color=color, marker=marker, markersize=4, linewidth=1.6, label=f"{rank}")
     ax.legend(title=legend_title, fontsize=SMALL, frameon=False)
+    return plain(ax)
+
+
+def over_ranks(ax: Axes, ranks: Sequence[float], curves: Mapping[str, Sequence[float]]) -> Axes:
+    """A line for each name over the rank (a logarithmic axis), a marker at each power of two, and names at the side."""
+    marked = [i for i, rank in enumerate(ranks) if np.log2(rank) % 1 == 0]
+    looks = ((TUNED, "o-"), (BASE, "s--"), (WORSE, "^:"), (FEW_SHOT, "v-."))
+    for (name, curve), (color, look) in zip(curves.items(), looks, strict=False):
+        ax.plot(ranks, curve, look, color=color, markevery=marked, markersize=4, linewidth=1.6, label=name)
+    ax.set_xscale("log")
+    ax.set_xticks([ranks[i] for i in marked], [f"{ranks[i]:.0f}" for i in marked])
+    ax.minorticks_off()
+    ax.legend(fontsize=SMALL, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return plain(ax)
 
 
