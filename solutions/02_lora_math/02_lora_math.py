@@ -14,7 +14,7 @@
 # %% [markdown]
 # # 02 · Exercises: LoRA by hand
 #
-# They go with [02 · LoRA mathematics](../../course/02_lora_math.ipynb), and take about 50 minutes. Write your answers where it says `YOUR CODE HERE`,
+# They go with [02 · LoRA mathematics](../../course/02_lora_math.ipynb), and take about an hour. Write your answers where it says `YOUR CODE HERE`,
 # then run the cell below each of them: it tells what is right, and names what is not.
 
 # %% tags=["learner"]
