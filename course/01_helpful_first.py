@@ -82,7 +82,7 @@ chat = [
 prompt, _ = render(chat, tokenizer, base.config, reply=True)
 (reply,) = generate(base, [prompt], Sampling(max_new_tokens=48))
 print(tokenizer.decode(reply.tokens))
-assert not reply.ended, "the base ended by itself: that would be news. Is an adapter in place?"
+assert not reply.ended, "the base ended by itself: that would be news"
 
 # %% [markdown]
 # It goes round in circles: it hands our own words back until it is cut off. Perhaps it was only asked badly? Little in its training

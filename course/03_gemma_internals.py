@@ -16,7 +16,7 @@
 #
 # **Question: what is inside a block?**
 #
-# About 45 minutes to read, 1 to 2 minutes to run on 2 CPU cores. You need [00](00_start_here.ipynb), matrix products and the softmax.
+# About an hour to read, 1 to 2 minutes to run on 2 CPU cores. You need [00](00_start_here.ipynb), matrix products and the softmax.
 # Afterwards you can write a Gemma block from nothing, prove that it is the right one, and tell mistakes that shout from mistakes that whisper.
 #
 # We follow one text through the model, write each piece on the way, and compare it at once with the library's. At the end your model equals ours, and that of Gemma's authors.

@@ -16,7 +16,7 @@
 #
 # **Question: what exactly is predicted?**
 #
-# About 40 minutes to read, under 3 minutes to run on 2 CPU cores. You need [00](00_start_here.ipynb), numpy, and to know what
+# About 50 minutes to read, under 3 minutes to run on 2 CPU cores. You need [00](00_start_here.ipynb), numpy, and to know what
 # a softmax is; one section trains adapters, as [02](02_lora_math.ipynb) does.
 # Afterwards you can say of every token of a conversation whether it is learned from, compute the loss by hand, explain why the
 # scores over 262,144 words never exist at once, put several conversations into one row without changing any of them, and find an average

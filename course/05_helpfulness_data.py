@@ -16,7 +16,7 @@
 #
 # **Question: where do good demonstrations come from?**
 #
-# About 40 minutes to read, under 2 minutes to run on 2 CPU cores. You need Python and notebook 01.
+# About 55 minutes to read, under 2 minutes to run on 2 CPU cores. You need Python and notebook 01.
 # Afterwards you can build a dataset from a raw pile, say of every record why it is in or out, and tell what each filter misses.
 
 # %%

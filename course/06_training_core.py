@@ -16,7 +16,7 @@
 #
 # **Question: how does the real core work, so that a run can be cut in parts, spread over devices, or killed, and still learn the same?**
 #
-# About 30 minutes to read, under 3 minutes to run on 2 CPU cores. You need [02 · LoRA mathematics](02_lora_math.ipynb) and
+# About 55 minutes to read, under 3 minutes to run on 2 CPU cores. You need [02 · LoRA mathematics](02_lora_math.ipynb) and
 # [04 · Chat and loss](04_chat_and_loss.ipynb). Afterwards you can read [`train/fit.py`](../lib/helptune/train/fit.py) and
 # [`train/step.py`](../lib/helptune/train/step.py) from top to bottom, say why each line is there, and predict a run's memory before you start it.
 
