@@ -151,7 +151,7 @@ checks.accumulate(accumulate)
 #   `params`, without bias correction. `new_state` has the same form.
 #
 # The weights lose two things: `rate` times m / (sqrt(v) + eps), with both moments corrected for their bias, and `rate * decay` times
-# themselves. Change none of the arguments.
+# themselves.
 #
 # <details><summary>Hint 1: where to look</summary>
 #

@@ -421,7 +421,8 @@ def adamw_step(params, gradients, state, rate, beta1, beta2, eps, decay):
     return new, {"count": t, "m": m, "v": v}
 
 
-# %% exercise="adamw_step" hint="arguments_changed"
+# %% exercise="adamw_step" right=true
+# Works in place, in the dicts.
 def adamw_step(params, gradients, state, rate, beta1, beta2, eps, decay):
     t, m, v = state["count"] + 1, state["m"], state["v"]
     new = {}
@@ -432,8 +433,8 @@ def adamw_step(params, gradients, state, rate, beta1, beta2, eps, decay):
     return new, {"count": t, "m": m, "v": v}
 
 
-# %% exercise="adamw_step" hint="arguments_changed"
-# The arrays themselves.
+# %% exercise="adamw_step" right=true
+# Works in place, in the arrays.
 def adamw_step(params, gradients, state, rate, beta1, beta2, eps, decay):
     t, m, v = state["count"] + 1, state["m"], state["v"]
     for k, w in params.items():

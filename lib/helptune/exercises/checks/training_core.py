@@ -211,7 +211,7 @@ def _one_step(answer: Any, w: dict, g: dict, state: dict, numbers: tuple[float, 
               "were before the step"),
         Known("update_alone", each(lambda new, old: new - old, right_w, w), "this is the change alone: add the weights"),
     ]  # fmt: skip
-    handed = _copy(w), _copy(g), {"count": count, "m": _copy(m), "v": _copy(v)}
+    handed = _copy(w), _copy(g), {"count": count, "m": _copy(m), "v": _copy(v)}  # it may work in place
     new, found = _pair(answer(*handed, *numbers), "new params, new state")
     if not isinstance(found, dict) or set(found) != {"count", "m", "v"} or not isinstance(new, dict):
         raise Mistake("wrong_structure", "params are a dict, and the state is one with the keys count, m and v")
@@ -222,12 +222,6 @@ def _one_step(answer: Any, w: dict, g: dict, state: dict, numbers: tuple[float, 
     if any(np.isnan(np.asarray(new[key], float)).any() for key in set(new) & set(w)):
         raise Mistake("count_starts_at_0", f"{when}the weights are NaN: 1 - beta**0 is 0, so count before you correct")
     _expect(new, right_w, of_w, f"{when}the weights")
-    if difference(handed, (w, g, state), rtol=0, atol=0) is not None:
-        raise Mistake(
-            "arguments_changed",
-            "the result is right, and an argument was changed on the way: `x *= ...` and `d[key] = ...` write into what "
-            "the caller handed over. Make new arrays and dicts",
-        )
 
 
 def _optax_step(w: dict, g: dict, state: dict, numbers: tuple[float, ...]) -> tuple[dict, dict, dict]:
