@@ -16,7 +16,7 @@
 #
 # **Question: what happens, step by step, while a base model becomes an assistant?**
 #
-# About 40 minutes to read, 5 minutes to run on 2 CPU cores: the longest of the course, because the training in it is real.
+# About 40 minutes to read, 6 minutes to run on 2 CPU cores: the longest of the course, because the training in it is real.
 # You need notebooks [04](04_chat_and_loss.ipynb) and [06](06_training_core.ipynb), 4 GiB of free memory, and patience for one cell.
 # Afterwards you can start, watch, stop and resume a run, and read its curves, its answers, its gradients and its updates.
 
