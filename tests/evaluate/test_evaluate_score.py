@@ -52,7 +52,9 @@ def test_an_adapter_takes_part_in_the_score(word_base, tokenizer):
     lora = LoraConfig(rank=2, alpha=4.0)
     adapters = init_adapters(lora, word_base.config, jax.random.key(1))
     plain = score_text(word_base, tokenizer, SENTENCE)
-    np.testing.assert_allclose(score_text(word_base, tokenizer, SENTENCE, attach(adapters, lora)), plain, rtol=1e-6)
+    with jax.disable_jit():  # a compiler may add up in another order where there is an adapter
+        unmoved = score_text(word_base, tokenizer, SENTENCE, attach(adapters, lora))
+        np.testing.assert_array_equal(unmoved, score_text(word_base, tokenizer, SENTENCE))
     moved = attach(jax.tree.map(lambda leaf: leaf + 0.05, adapters), lora)
     nll = score_text(word_base, tokenizer, SENTENCE, moved)
     assert np.abs(nll - plain).max() > 0.01
